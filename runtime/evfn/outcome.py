@@ -1,0 +1,87 @@
+"""How one attempt ended. A closed set: whatever a function or its process does becomes one of these."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a traceback, as raw as it left the worker; source text is added only when it is shown."""
+
+    file: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as data; exceptions themselves never cross a process boundary.
+
+    `type` is the class's full name, `bases` the full names of all its classes (for `give_up_on`), `frames` run from
+    the outermost to the innermost, `causes` are the exceptions it came from, nearest first.
+    """
+
+    type: str
+    message: str
+    bases: tuple[str, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    causes: tuple["Failure", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """One event a function asked for: its topic and its stream fields, alternating name and value, ready to store."""
+
+    topic: str
+    fields: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The function returned. `unemitted` says that it returned a value which no topic takes."""
+
+    emits: tuple[Emit, ...] = ()
+    unemitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The function raised. `retry_after` is set where it raised `evfn.Retry` with a time."""
+
+    failure: Failure
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """No retry can help. `reason` is the dead letter's: rejected, invalid_data, loop or too_large."""
+
+    reason: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The function ran longer than its timeout and was killed; `stack` is where it stood, as text."""
+
+    after: timedelta
+    stack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The worker process ended, or could not be talked to, while the function ran. `cause` tells a person why."""
+
+    cause: str
+    exit_code: int | None = None
+    stack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """evfn itself stopped the attempt (drain, abort, fence, a neighbour's kill): no attempt is burnt."""
+
+    cause: str = field(default="")
+
+
+Outcome = Succeeded | Failed | Rejected | TimedOut | Crashed | Interrupted

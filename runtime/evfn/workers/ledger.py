@@ -1,0 +1,63 @@
+"""Shared memory between the dispatcher and one worker: what became of every event the worker holds.
+
+One status byte and one start time a slot. The worker writes around each call, so the page says, even after the worker's
+sudden death, which event ran and which were finished. Only the dispatcher resets slots.
+
+RECALLED is the one status the dispatcher writes while the worker lives. It may take an event back for certain only if
+the event *before* it was still running after the mark was written: the worker reads the mark after that event's
+final byte, and a processor's store buffer is far shorter than the instructions an interpreter runs between the two.
+A recalled slot that the worker reaches becomes SKIPPED.
+"""
+
+import mmap
+import os
+import struct
+from enum import IntEnum
+
+_START = struct.Struct("<Q")
+
+
+class Status(IntEnum):
+    FREE = 0
+    WAITING = 1
+    RUNNING = 2
+    DONE = 3
+    """Finished with nothing to report: settled by this byte alone."""
+    REPLIED = 4
+    """Finished, and its reply was written in full before: settled only from the reply."""
+    RECALLED = 5
+    SKIPPED = 6
+
+
+class Ledger:
+    """A view on the shared page; both sides make their own from the same descriptor."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self.slots = slots
+        self.memory = mmap.mmap(descriptor, slots * (1 + _START.size))
+
+    @staticmethod
+    def create(slots: int) -> int:
+        """A new descriptor, closed on exec, whose page is all FREE."""
+        descriptor = os.memfd_create("evfn-ledger", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, slots * (1 + _START.size))
+        return descriptor
+
+    def status(self, slot: int) -> Status:
+        return Status(self.memory[slot])
+
+    def mark(self, slot: int, status: Status) -> None:
+        self.memory[slot] = status
+
+    def begin(self, slot: int, now_ns: int) -> None:
+        """Running from now on: the start is written before the byte, so that a reader never sees an old start."""
+        _START.pack_into(self.memory, self.slots + slot * _START.size, now_ns)
+        self.memory[slot] = Status.RUNNING
+
+    def started_ns(self, slot: int) -> int:
+        """When the slot's call began, on the monotonic clock in nanoseconds."""
+        started: int = _START.unpack_from(self.memory, self.slots + slot * _START.size)[0]
+        return started
+
+    def close(self) -> None:
+        self.memory.close()

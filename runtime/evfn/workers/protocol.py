@@ -1,0 +1,206 @@
+"""What the dispatcher, the template and the workers say to each other: frozen messages in length-prefixed frames.
+
+Shared by both sides of the process boundary, so it imports neither the broker nor user code.
+A frame is a 4-byte big-endian length and one msgpack-encoded message.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+LENGTH = struct.Struct(">I")
+MAX_FRAME_BYTES = 1 << 30
+
+
+class Invocation(msgspec.Struct, frozen=True, array_like=True):
+    """One event for a worker. `fields` are the entry's, alternating name and value, untouched since Redis."""
+
+    slot: int
+    topic: str
+    stream_id: str
+    attempt: int
+    invocation_id: str
+    fields: list[bytes]
+
+
+class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):
+    """Dispatcher → worker: run these, in this order, one event per call."""
+
+    frame: int
+    invocations: list[Invocation]
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Dispatcher → worker: the async function in this slot is past its timeout; cancel its task."""
+
+    slot: int
+
+
+class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
+    """Dispatcher → worker: end when nothing is running."""
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """Worker → dispatcher: the function is loaded and bound. `threads` counts those its import left running."""
+
+    revision: str
+    threads: int
+    is_async: bool
+    files: list[str]
+
+
+class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag="load_failed"):
+    """Worker → dispatcher: the function does not load; `message` is for people, `traceback` of user frames only."""
+
+    message: str
+    traceback: str = ""
+
+
+class FrameData(msgspec.Struct, frozen=True, array_like=True):
+    file: str
+    line: int
+    function: str
+
+
+class FailureData(msgspec.Struct, frozen=True, array_like=True):
+    type: str
+    message: str
+    bases: list[str]
+    frames: list[FrameData]
+    causes: list["FailureData"]
+
+
+class EmitData(msgspec.Struct, frozen=True, array_like=True):
+    topic: str
+    fields: list[bytes]
+
+
+class SucceededReply(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
+    """Worker → dispatcher, before the slot's byte says REPLIED: the function returned and has something to report."""
+
+    slot: int
+    emits: list[EmitData]
+    unemitted: bool
+
+
+class FailedReply(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """Worker → dispatcher, before the byte. `retry_after_ms` is set for `evfn.Retry` with a time."""
+
+    slot: int
+    failure: FailureData
+    retry_after_ms: int | None
+
+
+class RejectedReply(msgspec.Struct, frozen=True, array_like=True, tag="rejected"):
+    """Worker → dispatcher, before the byte. `reason`: rejected, invalid_data, loop or too_large."""
+
+    slot: int
+    reason: str
+    failure: FailureData
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, tag="output"):
+    """Worker → dispatcher: one captured line of a running invocation; `stream` is stdout, stderr or log."""
+
+    slot: int
+    stream: str
+    text: str
+
+
+class FrameDone(msgspec.Struct, frozen=True, array_like=True, tag="frame_done"):
+    """Worker → dispatcher: every slot of this frame has its final byte. `busy_ns` is the time spent in calls."""
+
+    frame: int
+    busy_ns: int
+
+
+class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
+    """Dispatcher → template, with three descriptors attached: control socket, output pipe, ledger."""
+
+    worker: int
+    config: "WorkerConfig"
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
+    """All a worker must know to load its function and run it."""
+
+    project: str
+    project_dir: str
+    functions_dir: str
+    trigger: str
+    function: str
+    emits: list[str]
+    data_modes: dict[str, str]
+    concurrency: int
+    timeout_ms: int
+    slots: int
+    env: dict[str, str]
+
+
+class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
+    """Template → dispatcher, with the child's pidfd attached."""
+
+    worker: int
+    pid: int
+
+
+class ForkFailed(msgspec.Struct, frozen=True, array_like=True, tag="fork_failed"):
+    """Template → dispatcher: the system refused another process."""
+
+    worker: int
+    message: str
+
+
+class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
+    """Template → dispatcher: the child was reaped; `status` is its exit code, or minus the signal that ended it."""
+
+    worker: int
+    status: int
+
+
+ToWorker = Work | Cancel | Stop
+FromWorker = Ready | LoadFailed | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
+ToTemplate = Fork
+FromTemplate = Forked | ForkFailed | Exited
+Message = ToWorker | FromWorker | ToTemplate | FromTemplate
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """One frame, ready to be written."""
+    payload = _encoder.encode(message)
+    return LENGTH.pack(len(payload)) + payload
+
+
+class FrameReader:
+    """Cuts a byte stream into messages. Feed it what arrives; a partial frame waits for its rest."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """Every message completed by this chunk, in order.
+
+        Raises ValueError where the bytes cannot be a frame: the other side is broken and must be ended.
+        """
+        buffer = self._buffer
+        buffer += chunk
+        start = 0
+        end = len(buffer)
+        try:
+            while end - start >= LENGTH.size:
+                (length,) = LENGTH.unpack_from(buffer, start)
+                if length > MAX_FRAME_BYTES:
+                    raise ValueError(f"a frame of {length} bytes is longer than any message")
+                stop = start + LENGTH.size + length
+                if stop > end:
+                    break
+                message = _decoder.decode(memoryview(buffer)[start + LENGTH.size : stop].tobytes())
+                start = stop
+                yield message
+        finally:
+            if start:
+                del buffer[:start]
