@@ -1,0 +1,54 @@
+"""What evfn keeps of an invocation between its attempts: the event as it was stored, and what became of it so far.
+
+Packed as msgpack in one field, so that no script ever decodes an event and no event can look like a record.
+"""
+
+from enum import Enum
+
+import msgspec
+
+
+class Origin(Enum):
+    """Why an invocation is in its trigger's inbox."""
+
+    RETRY = "retry"
+    REDRIVE = "redrive"
+    REPLAY = "replay"
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One finished attempt: its number, how it ended (a dead letter reason), when, and the error in one line."""
+
+    number: int
+    outcome: str
+    ended_ms: int
+    message: str
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """An inbox entry's or a waiting retry's content. `attempt` is the number of the run to come, 1 the first.
+
+    `stream_id` is the event's own id on its topic; `fields` are the entry's, alternating name and value.
+    """
+
+    topic: str
+    stream_id: str
+    invocation_id: str
+    attempt: int
+    origin: Origin
+    first_delivered_ms: int
+    history: list[Attempt]
+    fields: list[bytes]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def pack(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def unpack(packed: bytes) -> Record:
+    """Raises ValueError where the bytes are no record (something else wrote into the inbox)."""
+    return _decoder.decode(packed)
