@@ -14,7 +14,7 @@ class Backoff(Enum):
 
 
 class Jitter(Enum):
-    """FULL draws the delay evenly from zero to its bound, so that failures that came together do not return together."""
+    """FULL draws the delay evenly from zero to its bound: failures that came together do not return together."""
 
     FULL = "full"
     NONE = "none"

@@ -54,10 +54,10 @@ class Trigger:
     filter: str | None = None
     start: Start = StartAt.NEW
     timeout: timedelta = timedelta(seconds=30)
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     emits: tuple[str, ...] = ()
     isolation: Isolation = Isolation.PROCESS
-    workers: Workers = Workers()
+    workers: Workers = field(default_factory=Workers)
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     enabled: bool = True
     line: int = 0
@@ -87,7 +87,7 @@ class Project:
     name: str
     triggers: tuple[Trigger, ...]
     topics: tuple[tuple[str, TopicRules], ...] = ()
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
 
     def group(self, trigger: str) -> str:
         """The consumer group of one of this project's triggers."""

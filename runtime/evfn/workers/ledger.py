@@ -3,9 +3,9 @@
 One status byte and one start time a slot. The worker writes around each call, so the page says, even after the worker's
 sudden death, which event ran and which were finished. Only the dispatcher resets slots.
 
-RECALLED is the only final status the dispatcher writes while the worker lives. It may take an event back for certain only if
-the event *before* it was still running after the mark was written: the worker reads the mark after that event's
-final byte, and a processor's store buffer is far shorter than the instructions an interpreter runs between the two.
+RECALLED is the only final status that the dispatcher writes while the worker lives. It may take an event back for
+certain only if the event *before* it was still running after the mark was written: the worker reads the mark after that
+event's final byte, and a processor's store buffer is far shorter than the instructions an interpreter runs in between.
 A recalled slot that the worker reaches becomes SKIPPED.
 """
 

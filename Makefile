@@ -1,0 +1,48 @@
+# Everything here makes its own .venv from constraints.txt first; nothing needs root or a Redis server.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The stamp carries the interpreter's version, so that another PYTHON gets another .venv.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+STAMP := .venv/.ready-$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  make PYTHON=python3.12 …  chooses the interpreter, 3.11 or newer (now: $(PYTHON) $(VERSION))"
+
+demo: $(STAMP) ## 8,759 real readings through the example project, then a table of what happened
+	@$(BIN)/python demo.py
+
+test: $(STAMP) ## every test, and the coverage of all processes at the end
+	@$(BIN)/coverage erase
+	@status=0; $(BIN)/coverage run -m pytest -n 2 --dist loadgroup || status=$$?; \
+	$(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered --skip-empty; exit $$status
+
+check: $(STAMP) ## format, lint, types, import contracts; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+$(STAMP): constraints.txt pyproject.toml
+	@case '$(VERSION)' in \
+	  '') echo "make: there is no Python interpreter '$(PYTHON)'; choose one with make PYTHON=python3.12" >&2; exit 1;; \
+	  2.*|3.[0-9]|3.10) echo "make: evfn needs Python 3.11 or newer, and $(PYTHON) is $(VERSION);" \
+	    "choose one with make PYTHON=python3.12" >&2; exit 1;; \
+	esac
+	@rm -f .venv/.ready-*
+	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null \
+	  || $(PYTHON) -m venv --clear .venv
+	@# The build backend comes from the constraints as well, so the build is told not to fetch one of its own.
+	$(BIN)/python -m pip install -q -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -1,0 +1,81 @@
+"""Which instances of a project run on this machine: one locked file each, in `instances/` of the state folder.
+
+A free lock means that its instance is dead, at once and for certain: no beat needs to be waited for.
+"""
+
+import contextlib
+from pathlib import Path
+
+from evfn.file_lock import FileLock
+
+
+class InstanceLock:
+    """One instance's own lock, held as long as it runs. `folder` is the state folder."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self._path = path
+        self._lock = lock
+
+    @classmethod
+    def acquire(cls, folder: Path, instance: str, server: str = "") -> "InstanceLock":
+        """Say that this instance runs, and against which server (a URL, readable by the file's owner only).
+
+        Raises FileExistsError where another living instance has this id.
+        """
+        path = _path(folder, instance)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            lock = FileLock.acquire(path)
+            if lock is None:
+                raise FileExistsError(f"an instance {instance} is running already")
+            # Whoever clears dead instances away may have removed the file between our open and our lock.
+            if path.exists():
+                lock.write(server)
+                return cls(path, lock)
+            lock.release()
+
+    def release(self) -> None:
+        """This instance is gone: remove the file, then let go. A second call does nothing."""
+        self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def held(folder: Path, instance: str) -> bool | None:
+    """Whether the instance lives; None where it never ran here or ended cleanly (or its file was cleared away)."""
+    path = _path(folder, instance)
+    if not path.exists():
+        return None
+    lock = FileLock.acquire(path)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def ids(folder: Path) -> list[str]:
+    """Every instance with a lock file here, living or dead, in no order that means anything."""
+    return sorted(path.stem for path in (folder / "instances").glob("*.lock"))
+
+
+def server_in_use(folder: Path) -> str | None:
+    """The server URL that a living instance of this folder said it uses, if one did."""
+    for instance in ids(folder):
+        if held(folder, instance):
+            with contextlib.suppress(OSError):
+                server = _path(folder, instance).read_text().strip()
+                if server:
+                    return server
+    return None
+
+
+def clear(folder: Path, instance: str) -> None:
+    """Remove the file of a dead instance; a living one's stays."""
+    path = _path(folder, instance)
+    lock = FileLock.acquire(path) if path.exists() else None
+    if lock is not None:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _path(folder: Path, instance: str) -> Path:
+    return folder / "instances" / f"{instance}.lock"

@@ -1,0 +1,123 @@
+"""What a running instance tells whoever shows it: `evfn run` prints it, a server's log turns it into lines.
+
+Values only: no I/O here, and a listener must not block, for it is called on the dispatcher's loop.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Protocol
+
+from evfn.outcome import Failure, Outcome
+from evfn.settlement import Settlement
+
+
+class TriggerState(Enum):
+    """How a trigger stands, in the words of `evfn status`."""
+
+    OK = "ok"
+    LOADING = "loading"
+    BROKEN = "broken"
+    BLOCKED = "blocked"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One trigger at the start. `topics` are its patterns; `waiting` counts the events that stand before it, if known."""
+
+    trigger: str
+    topics: tuple[str, ...]
+    function: str
+    filter: str | None = None
+    emits: tuple[str, ...] = ()
+    enabled: bool = True
+    waiting: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The instance takes events from now on. `server` is its URL with the password masked."""
+
+    project: str
+    instance: str
+    server: str
+    watched: tuple[Watched, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A trigger's state is another one than before; `problem` says why and what to do where it is not OK."""
+
+    trigger: str
+    state: TriggerState
+    problem: str | None = None
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """One attempt ended and its settlement is stored. `attempts` is how many the trigger allows in all."""
+
+    trigger: str
+    invocation_id: str
+    topic: str
+    stream_id: str
+    attempt: int
+    attempts: int
+    outcome: Outcome
+    settlement: Settlement
+    duration: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SucceededMany:
+    """`count` first attempts of one trigger succeeded with nothing to report; they are told together."""
+
+    trigger: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One line a function wrote; `stream` is stdout, stderr or log. Raw: whoever prints it escapes it."""
+
+    trigger: str
+    invocation_id: str | None
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilterFailed:
+    """A trigger's filter had an error on an event; told once per trigger, the rest is counted."""
+
+    trigger: str
+    topic: str
+    stream_id: str
+    failure: Failure
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know; `text` is one line, or one line and details."""
+
+    text: str
+    trigger: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Nothing new is taken any more; `running` invocations are finished first. `cause` names the signal, or `idle`."""
+
+    cause: str
+    running: int
+
+
+Happening = Started | StateChanged | Invoked | SucceededMany | Captured | FilterFailed | Warned | Stopping
+
+
+class Listener(Protocol):
+    def tell(self, happening: Happening) -> None:
+        """Take note; never raises and never blocks."""

@@ -1,0 +1,382 @@
+"""One worker within its pool: what it holds, how long it has run, and what to conclude when it ends."""
+
+import asyncio
+import signal
+from collections import deque
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
+from evfn.outcome import Frame as TracebackFrame
+from evfn.workers.delivery import Delivery
+from evfn.workers.frame import SLOTS_PER_FRAME, Frame
+from evfn.workers.ledger import Status
+from evfn.workers.process import Worker
+from evfn.workers.protocol import (
+    Cancel,
+    FailedReply,
+    FailureData,
+    FrameDone,
+    FromWorker,
+    Invocation,
+    LoadFailed,
+    Output,
+    Ready,
+    RejectedReply,
+    Stop,
+    SucceededReply,
+    Work,
+)
+
+if TYPE_CHECKING:
+    from evfn.workers.pool import Pool
+
+RECALL_AFTER_NS = 100_000_000
+"""A frame whose event has run this long gives the events behind it to others."""
+STACK_PATIENCE_NS = 50_000_000
+"""How long a worker gets to write its stack before it is killed."""
+CANCEL_PATIENCE_NS = 1_000_000_000
+"""How long an async function gets to end after its task was cancelled."""
+MEMORY_EVERY_NS = 250_000_000
+CONTROL_LOST = 97
+"""A worker's exit code when its control socket was closed under it."""
+
+
+class Member:
+    """A worker process with its frames."""
+
+    def __init__(self, worker: Worker, pool: "Pool", slots: int) -> None:
+        self.worker = worker
+        self.loaded = False
+        self.held = 0
+        self._pool = pool
+        self._frames: dict[int, Frame] = {}
+        self._regions = deque(range(0, slots, SLOTS_PER_FRAME))
+        self._numbers = count(1)
+        self._served = 0
+        self.retiring = False
+        self._alone = False
+        self._ending: dict[int, Outcome] = {}
+        self._ending_others: Outcome | None = None
+        self._dumping: tuple[int, int, int] | None = None
+        self._cancelled: dict[int, int] = {}
+        self._memory_checked_ns = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._load_timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(60, self._load_too_long)
+        worker.on_message = self._message
+        worker.on_raw_output = self._raw_output
+        worker.on_end = self._ended
+
+    @property
+    def accepts(self) -> bool:
+        """Whether another frame may be handed over."""
+        return (
+            self.loaded
+            and not self.retiring
+            and not self._alone
+            and self._ending_others is None
+            and bool(self._regions)
+            and self.held < self._appetite()
+        )
+
+    def take(self, waiting: deque[Delivery]) -> int:
+        """Move the next frame's worth from `waiting` to the worker; how many."""
+        if waiting[0].suspect:
+            # A suspect may take its neighbours down: it gets a frame, and the worker, to itself.
+            if self._frames:
+                return 0
+            self._alone = True
+            size = 1
+        else:
+            size = min(self._pool.pace.frame_size(), len(waiting), self._appetite() - self.held)
+            if self._pool.is_async:
+                size = max(size, min(self._pool.limits.concurrency - self.held, len(waiting)))
+            size = min(size, SLOTS_PER_FRAME)
+        deliveries: list[Delivery] = []
+        while waiting and len(deliveries) < size and (self._alone or not waiting[0].suspect):
+            deliveries.append(waiting.popleft())
+        if not deliveries:
+            return 0
+        first = self._regions.popleft()
+        frame = Frame(next(self._numbers), first, deliveries)
+        memory = self.worker.ledger.memory
+        memory[first : first + len(deliveries)] = bytes((Status.WAITING,)) * len(deliveries)
+        self._frames[frame.number] = frame
+        self.held += len(deliveries)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        self.worker.send(
+            Work(
+                frame.number,
+                [
+                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields)
+                    for slot, d in enumerate(deliveries, first)
+                ],
+            )
+        )
+        return len(deliveries)
+
+    def recall(self) -> None:
+        """Take back what the worker has not begun. What it may just be beginning comes back when it skips it."""
+        ledger = self.worker.ledger
+        left = [(frame, slot, status) for frame in self._frames.values() for slot, status, _ in frame.left(ledger)]
+        running = next((slot for _, slot, status in left if status is Status.RUNNING), None)
+        started = 0 if running is None else ledger.started_ns(running)
+        marked = [(frame, slot) for frame, slot, status in left if status is Status.WAITING]
+        for _, slot in marked:
+            ledger.mark(slot, Status.RECALLED)
+        # A sync worker works its frames off in order: while it is still in the call it was in before the marks,
+        # it has begun none of them.
+        if (
+            running is not None
+            and not self._pool.is_async
+            and ledger.status(running) is Status.RUNNING
+            and ledger.started_ns(running) == started
+        ):
+            back = [delivery for frame, slot in marked if (delivery := frame.take(slot)) is not None]
+            self.held -= len(back)
+            self._pool.gave_back(back)
+
+    def watch(self, now_ns: int) -> None:
+        """Look for events that run too long, too big, or hold others up."""
+        if self.worker.ended or not self._frames:
+            return
+        longest = 0
+        for frame in list(self._frames.values()):
+            for slot, status, _delivery in list(frame.left(self.worker.ledger)):
+                if status is Status.RUNNING:
+                    ran = now_ns - self.worker.ledger.started_ns(slot)
+                    longest = max(longest, ran)
+                    self._check_timeout(slot, ran, now_ns)
+        if longest > RECALL_AFTER_NS:
+            self._harvest()
+            if self._pool.limits.max > 1 and self.held > 1:
+                self.recall()
+        if self._pool.limits.memory is not None and now_ns - self._memory_checked_ns > MEMORY_EVERY_NS:
+            self._memory_checked_ns = now_ns
+            self._check_memory(self._pool.limits.memory)
+
+    def interrupt(self, cause: str) -> None:
+        """Kill the process; what runs in it is Interrupted."""
+        if self._ending_others is None:
+            self._ending_others = Interrupted(cause)
+        self.worker.kill()
+
+    def retire(self) -> None:
+        """Let the process end once it has worked off what it holds."""
+        if not self.retiring:
+            self.retiring = True
+            self.worker.send(Stop())
+            self._pool.retired()
+
+    def _appetite(self) -> int:
+        return self._pool.pace.appetite(self._pool.limits.concurrency if self._pool.is_async else 1)
+
+    def _message(self, message: FromWorker) -> None:
+        match message:
+            case FrameDone(number, busy_ns):
+                self._frame_done(number, busy_ns)
+            case SucceededReply(slot, emits, unemitted):
+                outcome: Outcome = Succeeded(tuple(Emit(e.topic, tuple(e.fields)) for e in emits), unemitted)
+                self._replied(slot, outcome)
+            case FailedReply(slot, failure, retry_after_ms):
+                after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
+                self._replied(slot, Failed(_failure(failure), after))
+            case RejectedReply(slot, reason, failure):
+                self._replied(slot, Rejected(reason, _failure(failure)))
+            case Output(slot, stream, text):
+                self._pool.owner.output(self._delivery(slot), stream, text)
+            case Ready() | LoadFailed():
+                self._load_answer(message)
+
+    def _load_answer(self, answer: Ready | LoadFailed) -> None:
+        if self._load_timer is not None:
+            self._load_timer.cancel()
+            self._load_timer = None
+        self.loaded = True
+        if isinstance(answer, LoadFailed):
+            self.retiring = True
+            self.worker.kill()
+        else:
+            self._start_idle_timer()
+        self._pool.load_answer(answer)
+
+    def _load_too_long(self) -> None:
+        self._load_timer = None
+        self._load_answer(LoadFailed("importing the function took longer than 60 s"))
+
+    def _replied(self, slot: int, outcome: Outcome) -> None:
+        frame = self._frame_of(slot)
+        delivery = frame.take(slot) if frame is not None else None
+        if delivery is None:
+            return
+        if slot in self._cancelled:
+            del self._cancelled[slot]
+            if not isinstance(outcome, Succeeded):
+                outcome = TimedOut(self._pool.timeout)
+        self._account([(delivery, outcome, slot)])
+
+    def _account(self, ended: list[tuple[Delivery, Outcome, int]]) -> None:
+        self.held -= len(ended)
+        now_ns = int(self._pool.clock.monotonic() * 1e9)
+        for delivery, outcome, slot in ended:
+            ran_ns = max(0, now_ns - self.worker.ledger.started_ns(slot))
+            self._pool.owner.ended(delivery, outcome, timedelta(microseconds=ran_ns / 1000))
+        self._pool.accounted(len(ended))
+
+    def _harvest(self) -> None:
+        """Settle what is done in frames that are not."""
+        for frame in self._frames.values():
+            self._done(frame)
+
+    def _done(self, frame: Frame) -> None:
+        done = frame.take_done(self.worker.ledger)
+        if done:
+            self.held -= len(done)
+            self._pool.owner.succeeded(done)
+            self._pool.accounted(len(done))
+
+    def _frame_done(self, number: int, busy_ns: int) -> None:
+        frame = self._frames.pop(number, None)
+        if frame is None:
+            return
+        self._pool.pace.measured(len(frame.deliveries), busy_ns)
+        self._served += len(frame.deliveries)
+        self._done(frame)
+        skipped = [delivery for slot, _, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
+        if skipped:
+            self.held -= len(skipped)
+            self._pool.gave_back(skipped)
+            self._pool.owner.has_room()
+        self._regions.append(frame.first)
+        self._alone = False
+        if self._served >= self._pool.limits.recycle_after and not self.retiring:
+            self.retire()
+        elif not self._frames:
+            self._start_idle_timer()
+        self._pool.feed()
+
+    def _start_idle_timer(self) -> None:
+        idle = self._pool.limits.idle.total_seconds()
+        if self._idle_timer is None:
+            self._idle_timer = asyncio.get_running_loop().call_later(idle, self._idle_too_long)
+
+    def _idle_too_long(self) -> None:
+        self._idle_timer = None
+        if not self._frames and self._pool.may_retire():
+            self.retire()
+
+    def _check_timeout(self, slot: int, ran_ns: int, now_ns: int) -> None:
+        limit_ns = int(self._pool.timeout.total_seconds() * 1e9)
+        if ran_ns < limit_ns or self._ending_others is not None:
+            return
+        if self._pool.is_async:
+            since = self._cancelled.setdefault(slot, now_ns)
+            if since == now_ns:
+                self.worker.send(Cancel(slot))
+                return
+            if now_ns - since < CANCEL_PATIENCE_NS:
+                return
+        started = self.worker.ledger.started_ns(slot)
+        if self._dumping is None or self._dumping[:2] != (slot, started):
+            self._dumping = (slot, started, now_ns)
+            self.worker.request_stack()
+            return
+        if now_ns - self._dumping[2] < STACK_PATIENCE_NS:
+            return
+        # Once more: the call may have returned while its stack was being written.
+        if self.worker.ledger.status(slot) is Status.RUNNING and self.worker.ledger.started_ns(slot) == started:
+            self._ending[slot] = TimedOut(self._pool.timeout, self.worker.stack())
+            self._ending_others = Interrupted("its process was killed for another event's timeout")
+            self.worker.kill()
+
+    def _check_memory(self, limit: int) -> None:
+        used = self.worker.resident_bytes()
+        if used > limit and self._ending_others is None:
+            mib = 1 << 20
+            self._ending_others = Crashed(
+                f"memory limit: the process used {used / mib:.0f} MiB of {limit / mib:.0f} MiB (workers.memory)"
+            )
+            self.worker.kill()
+
+    def _ended(self, status: int | None) -> None:
+        """The process is gone and all it sent is read: account for everything it held."""
+        for timer in (self._idle_timer, self._load_timer):
+            if timer is not None:
+                timer.cancel()
+        ledger = self.worker.ledger
+        unbegun: list[Delivery] = []
+        ran: list[tuple[int, Delivery]] = []
+        for frame in self._frames.values():
+            self._done(frame)
+            for slot, state, _ in list(frame.left(ledger)):
+                delivery = frame.take(slot)
+                if delivery is None:
+                    continue
+                if state is Status.RUNNING:
+                    ran.append((slot, delivery))
+                else:
+                    unbegun.append(delivery)
+        cause = _cause(status)
+        ended: list[tuple[Delivery, Outcome, int]] = []
+        for slot, delivery in ran:
+            if slot in self._ending:
+                ended.append((delivery, self._ending[slot], slot))
+            elif self._ending_others is not None:
+                ended.append((delivery, self._ending_others, slot))
+            elif len(ran) > 1:
+                # Any of them may have done it: each runs again, alone, and no attempt is burnt.
+                delivery.suspect = True
+                unbegun.append(delivery)
+            else:
+                ended.append((delivery, Crashed(cause, status, self.worker.stack()), slot))
+        self._frames.clear()
+        self.held -= len(unbegun)
+        self._pool.gave_back(unbegun)
+        self._account(ended)
+        self._pool.left(self, loaded=self.loaded, cause=cause)
+
+    def _frame_of(self, slot: int) -> Frame | None:
+        for frame in self._frames.values():
+            if frame.first <= slot < frame.first + len(frame.deliveries):
+                return frame
+        return None
+
+    def _delivery(self, slot: int) -> Delivery | None:
+        frame = self._frame_of(slot) if slot >= 0 else None
+        return frame.deliveries[slot - frame.first] if frame is not None else None
+
+    def _raw_output(self, line: str) -> None:
+        running = None
+        for frame in self._frames.values():
+            for _, status, delivery in frame.left(self.worker.ledger):
+                if status is Status.RUNNING:
+                    running = delivery
+        self._pool.owner.output(running, "stdout", line)
+
+
+def _failure(data: FailureData) -> Failure:
+    return Failure(
+        data.type,
+        data.message,
+        tuple(data.bases),
+        tuple(TracebackFrame(frame.file, frame.line, frame.function) for frame in data.frames),
+        tuple(_failure(cause) for cause in data.causes),
+    )
+
+
+def _cause(status: int | None) -> str:
+    """What a person should know of a process that ended in the middle of a call."""
+    if status is None:
+        return "the worker process ended"
+    if status == CONTROL_LOST:
+        return "the worker lost its control channel (did the function close file descriptors?)"
+    if status >= 0:
+        return (
+            f"the function ended its process with exit code {status} (sys.exit, os._exit?): no result is never success"
+        )
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else "?"
+    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    return f"the worker process was ended by signal {-status}, {name}{hint}"

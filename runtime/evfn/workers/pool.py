@@ -1,0 +1,228 @@
+"""The workers of one trigger: scaled with the backlog, fed with frames, watched until each event is accounted for."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Protocol
+
+from evfn.clock import Clock
+from evfn.outcome import Outcome
+from evfn.trigger import Workers
+from evfn.workers.delivery import Delivery
+from evfn.workers.frame import SLOTS
+from evfn.workers.member import Member
+from evfn.workers.pace import Pace
+from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.template_process import ForkRefused, Template
+
+LOAD_TIMEOUT = timedelta(seconds=60)
+TICK = timedelta(milliseconds=25)
+MAX_LOAD_BACKOFF = timedelta(seconds=30)
+
+
+class PoolOwner(Protocol):
+    """Who gets the results. Calls are made from the event loop and must not block."""
+
+    def succeeded(self, deliveries: list[Delivery]) -> None:
+        """These returned with nothing to report."""
+
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
+        """This attempt ended in some other way, or with emits."""
+
+    def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
+        """One captured line; None where no event was running."""
+
+    def loaded(self, ready: Ready) -> None:
+        """A worker loaded the function: the trigger is ok."""
+
+    def broken(self, message: str, traceback: str) -> None:
+        """The function does not load."""
+
+    def has_room(self) -> None:
+        """Something was accounted for, so `room` may have grown."""
+
+
+class Pool:
+    """Runs deliveries in worker processes. `config` is asked anew for every worker, `template` forks it."""
+
+    def __init__(
+        self,
+        template: Template,
+        config: Callable[[], WorkerConfig],
+        workers: Workers,
+        timeout: timedelta,
+        owner: PoolOwner,
+        clock: Clock,
+    ) -> None:
+        self.pace = Pace()
+        self.timeout = timeout
+        self.limits = workers
+        self.owner = owner
+        self.clock = clock
+        self.waiting: deque[Delivery] = deque()
+        self.members: list[Member] = []
+        self.is_async = False
+        self.running = 0
+        self._template = template
+        self._config = config
+        self._starting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._ticker: asyncio.TimerHandle | None = None
+        self._feeding = False
+        self._closed = False
+
+    @property
+    def held(self) -> int:
+        """Deliveries given to this pool and not yet accounted for."""
+        return len(self.waiting) + self.running
+
+    @property
+    def active(self) -> int:
+        """Workers that take events, or will once their function is loaded."""
+        return sum(not member.retiring for member in self.members)
+
+    @property
+    def target(self) -> int:
+        """How many deliveries this pool can make use of at a time."""
+        return self.pace.appetite(self.limits.concurrency if self.is_async else 1) * self.limits.max
+
+    def submit(self, deliveries: Iterable[Delivery]) -> None:
+        """Run these, in this order where one worker serves the trigger."""
+        self.waiting.extend(deliveries)
+        self.feed()
+
+    def warm_up(self) -> None:
+        """Start one worker, so that the function is loaded (again) and its state is known."""
+        if not self.active:
+            self._start_worker()
+
+    def feed(self) -> None:
+        """Hand waiting deliveries to workers with room, and start another worker where that is not enough."""
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            ready = [member for member in self.members if member.accepts]
+            # The emptiest first, frame by frame, so that no worker takes all while another has nothing.
+            while self.waiting and ready:
+                member = min(ready, key=lambda candidate: candidate.held)
+                taken = member.take(self.waiting)
+                self.running += taken
+                if not taken or not member.accepts:
+                    ready.remove(member)
+        finally:
+            self._feeding = False
+        if self.waiting and self._wants_another():
+            self._start_worker()
+        if self.running and self._ticker is None:
+            self._schedule_tick()
+
+    def accounted(self, count: int) -> None:
+        """A member accounted for so many deliveries."""
+        self.running -= count
+        self.owner.has_room()
+
+    def gave_back(self, deliveries: list[Delivery]) -> None:
+        """A member did not begin these; they run before what came later."""
+        self.running -= len(deliveries)
+        self.waiting.extendleft(reversed(deliveries))
+
+    def left(self, member: Member, *, loaded: bool, cause: str) -> None:
+        """A worker process ended. One that never got ready counts as a failure to load."""
+        if member in self.members:
+            self.members.remove(member)
+        if self._closed:
+            return
+        if not loaded:
+            self._load_failed(LoadFailed(f"the process ended while it imported the function: {cause}"))
+        self._refill()
+
+    def load_answer(self, answer: Ready | LoadFailed) -> None:
+        """A new worker said how loading went."""
+        if isinstance(answer, Ready):
+            self._failures = 0
+            self.is_async = answer.is_async
+            self.owner.loaded(answer)
+            self.feed()
+        else:
+            self._load_failed(answer)
+
+    def release_waiting(self) -> list[Delivery]:
+        """Take back all that no worker has begun; what workers hold unbegun comes back through `gave_back`."""
+        for member in self.members:
+            member.recall()
+        deliveries = list(self.waiting)
+        self.waiting.clear()
+        return deliveries
+
+    def abort(self) -> None:
+        """Kill every worker; what runs is reported as Interrupted."""
+        for member in list(self.members):
+            member.interrupt("evfn was stopped")
+
+    async def close(self) -> None:
+        """No new workers; the present ones end when they are idle, or with the template."""
+        self._closed = True
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for member in list(self.members):
+            member.retire()
+
+    def retired(self) -> None:
+        """A worker takes nothing more (idle, recycled); another takes its place where one is wanted."""
+        self._refill()
+
+    def may_retire(self) -> bool:
+        """Whether an idle worker is one more than must be kept."""
+        return self.active > self.limits.min
+
+    def _refill(self) -> None:
+        if self._failures == 0 and (self.waiting or self.active < self.limits.min):
+            self._start_worker()
+
+    def _wants_another(self) -> bool:
+        if any(not member.loaded for member in self.members):
+            return False
+        return self.pace.needs_another(self.held, self.active)
+
+    def _start_worker(self) -> None:
+        if self._closed or self._starting is not None or self.active >= self.limits.max:
+            return
+        self._starting = asyncio.create_task(self._fork())
+
+    async def _fork(self) -> None:
+        try:
+            if self._failures:
+                await self.clock.sleep(min(timedelta(seconds=2.0 ** (self._failures - 1)), MAX_LOAD_BACKOFF))
+            config = self._config()
+            worker = await self._template.fork(config)
+            self.members.append(Member(worker, self, SLOTS))
+        except ForkRefused as error:
+            self._load_failed(LoadFailed(f"the system refused another process: {error}"))
+            asyncio.get_running_loop().call_soon(self._retry_start)
+        finally:
+            self._starting = None
+
+    def _retry_start(self) -> None:
+        if self.waiting:
+            self._start_worker()
+
+    def _load_failed(self, answer: LoadFailed) -> None:
+        self._failures += 1
+        self.owner.broken(answer.message, answer.traceback)
+
+    def _schedule_tick(self) -> None:
+        self._ticker = asyncio.get_running_loop().call_later(TICK.total_seconds(), self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        now_ns = int(self.clock.monotonic() * 1e9)
+        for member in list(self.members):
+            member.watch(now_ns)
+        if self.running or any(not member.loaded for member in self.members):
+            self._schedule_tick()
+        self.feed()

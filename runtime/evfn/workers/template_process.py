@@ -1,0 +1,177 @@
+"""The template process as the dispatcher sees it: started on demand, asked to fork, started anew when it dies."""
+
+import array
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from itertools import count
+
+from evfn.errors import EvfnError
+from evfn.workers.ledger import Ledger
+from evfn.workers.process import READ_BYTES, Worker
+from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode
+
+
+class ForkRefused(EvfnError):  # noqa: N818 - what happened, in the system's words
+    """The system refused another process (or the template died); the same call may pass later."""
+
+
+class Template:
+    """Forks workers in milliseconds from a clean, single-threaded process that never ran user code."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._reader = FrameReader()
+        self._pidfds: list[int] = []
+        self._numbers = count(1)
+        self._workers: dict[int, Worker] = {}
+        self._forks: dict[int, asyncio.Future[Worker]] = {}
+
+    async def fork(self, config: WorkerConfig) -> Worker:
+        """A new worker process; it says Ready, or why not, by itself.
+
+        Raises ForkRefused where the system has no room for another process.
+        """
+        channel = self._channel()
+        number = next(self._numbers)
+        control, control_far = socket.socketpair()
+        output, output_far = os.pipe2(os.O_CLOEXEC)
+        ledger = Ledger.create(config.slots)
+        stack = os.memfd_create("evfn-stack", os.MFD_CLOEXEC)
+        descriptors = [control_far.fileno(), output_far, ledger, stack]
+        frame = encode(Fork(number, config))
+        try:
+            await _send(channel, frame, descriptors)
+        except OSError as error:
+            control.close()
+            for descriptor in (output, ledger, stack):
+                os.close(descriptor)
+            raise ForkRefused(f"the template process cannot be reached: {error}") from error
+        finally:
+            control_far.close()
+            os.close(output_far)
+        worker = Worker(number, control, output, ledger, stack, config.slots)
+        self._workers[number] = worker
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._forks[number] = future
+        return await future
+
+    async def stop(self) -> None:
+        """End the template and with it every worker; returns when the process is reaped."""
+        process, self._process = self._process, None
+        self._close_control()
+        if process is None:
+            return
+        # The closed socket is its order to kill all workers and leave; the signal is for one that cannot obey.
+        for _ in range(100):
+            if process.poll() is not None:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            process.kill()
+            process.wait()
+        for worker in list(self._workers.values()):
+            worker.lost()
+
+    def _channel(self) -> socket.socket:
+        """The control socket of a living template, started where there is none."""
+        if self._control is not None and self._process is not None and self._process.poll() is None:
+            return self._control
+        self._close_control()
+        ours, theirs = socket.socketpair()
+        # Started from the main thread, which lives as long as the process: the template's parent-death signal is
+        # bound to the thread that started it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "evfn.workers.template", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        ours.setblocking(False)
+        self._control = ours
+        self._reader = FrameReader()
+        asyncio.get_running_loop().add_reader(ours, self._read, ours)
+        return ours
+
+    def _read(self, control: socket.socket) -> None:
+        try:
+            chunk, ancillary, _, _ = control.recvmsg(READ_BYTES, socket.CMSG_SPACE(4 * 64), socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk, ancillary = b"", []
+        for _level, kind, content in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                descriptors = array.array("i")
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+                self._pidfds.extend(descriptors)
+        if not chunk:
+            self._died()
+            return
+        for message in self._reader.feed(chunk):
+            match message:
+                case Forked(number, pid):
+                    worker = self._workers[number]
+                    worker.attach(pid, self._pidfds.pop(0))
+                    self._answer(number, worker)
+                case ForkFailed(number, text):
+                    worker = self._workers.pop(number)
+                    worker.lost()
+                    self._refuse(number, text)
+                case Exited(number, status):
+                    gone = self._workers.pop(number, None)
+                    if gone is not None:
+                        gone.exited(status)
+
+    def _answer(self, number: int, worker: Worker) -> None:
+        future = self._forks.pop(number)
+        if future.done():
+            worker.kill()
+        else:
+            future.set_result(worker)
+
+    def _refuse(self, number: int, text: str) -> None:
+        future = self._forks.pop(number, None)
+        if future is not None and not future.done():
+            future.set_exception(ForkRefused(text))
+
+    def _died(self) -> None:
+        """Every worker dies with its template (parent-death signal); the next fork starts another."""
+        self._close_control()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+        for number in list(self._forks):
+            self._refuse(number, "the template process ended")
+        workers, self._workers = self._workers, {}
+        for worker in workers.values():
+            worker.kill()
+            worker.lost()
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        for descriptor in self._pidfds:
+            os.close(descriptor)
+        self._pidfds.clear()
+
+
+async def _send(control: socket.socket, frame: bytes, descriptors: list[int]) -> None:
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    while True:
+        try:
+            sent = control.sendmsg([frame], ancillary)
+            break
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
+    if sent < len(frame):
+        await asyncio.get_running_loop().sock_sendall(control, frame[sent:])
