@@ -27,7 +27,7 @@ check: $(STAMP) ## format, lint, types, import contracts; changes nothing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format

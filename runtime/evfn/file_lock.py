@@ -12,12 +12,13 @@ class FileLock:
         self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, path: Path) -> "FileLock | None":
+    def acquire(cls, path: Path, *, create: bool = True) -> "FileLock | None":
         """Take the lock at once, or None where another holder has it. The file is made if need be, for its owner only.
 
-        Raises OSError where the file cannot be made or its file system has no locks.
+        Raises OSError where the file cannot be made, or its file system has no locks; FileNotFoundError where it is
+        not there and `create` is off.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

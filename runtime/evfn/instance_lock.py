@@ -24,15 +24,16 @@ class InstanceLock:
         """
         path = _path(folder, instance)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while True:
-            lock = FileLock.acquire(path)
-            if lock is None:
-                raise FileExistsError(f"an instance {instance} is running already")
-            # Whoever clears dead instances away may have removed the file between our open and our lock.
-            if path.exists():
-                lock.write(server)
-                return cls(path, lock)
-            lock.release()
+        if held(folder, instance):
+            raise FileExistsError(f"an instance {instance} is running already")
+        # Locked before it appears under its name: nobody ever finds a living instance's file unlocked.
+        unnamed = path.with_suffix(".new")
+        lock = FileLock.acquire(unnamed)
+        if lock is None:
+            raise FileExistsError(f"an instance {instance} is starting already")
+        lock.write(server)
+        unnamed.rename(path)
+        return cls(path, lock)
 
     def release(self) -> None:
         """This instance is gone: remove the file, then let go. A second call does nothing."""
@@ -42,10 +43,10 @@ class InstanceLock:
 
 def held(folder: Path, instance: str) -> bool | None:
     """Whether the instance lives; None where it never ran here or ended cleanly (or its file was cleared away)."""
-    path = _path(folder, instance)
-    if not path.exists():
+    try:
+        lock = FileLock.acquire(_path(folder, instance), create=False)
+    except FileNotFoundError:
         return None
-    lock = FileLock.acquire(path)
     if lock is None:
         return True
     lock.release()
@@ -71,10 +72,11 @@ def server_in_use(folder: Path) -> str | None:
 def clear(folder: Path, instance: str) -> None:
     """Remove the file of a dead instance; a living one's stays."""
     path = _path(folder, instance)
-    lock = FileLock.acquire(path) if path.exists() else None
-    if lock is not None:
-        path.unlink(missing_ok=True)
-        lock.release()
+    with contextlib.suppress(FileNotFoundError):
+        lock = FileLock.acquire(path, create=False)
+        if lock is not None:
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
 def _path(folder: Path, instance: str) -> Path:

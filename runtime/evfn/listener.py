@@ -24,7 +24,7 @@ class TriggerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One trigger at the start. `topics` are its patterns; `waiting` counts the events that stand before it, if known."""
+    """One trigger at the start. `topics` are its patterns; `waiting` counts the events before it, if known."""
 
     trigger: str
     topics: tuple[str, ...]

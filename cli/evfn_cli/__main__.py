@@ -1,0 +1,5 @@
+"""`python -m evfn_cli` is `evfn`."""
+
+from evfn_cli.main import main
+
+main()

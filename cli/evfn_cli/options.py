@@ -1,0 +1,43 @@
+"""The options that every command shares; they may stand before or after the verb, and the later one wins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from evfn.project import Choices
+
+_KEY = "evfn_cli.choices"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS = [
+    ("--manifest", "FILE", "The manifest, or its folder; else triggers.yaml here or in a parent.", "EVFN_MANIFEST"),
+    ("--functions", "DIR", "The functions folder, relative to the manifest.  [default: functions]", "EVFN_FUNCTIONS"),
+    ("--name", "NAME", "Another project name: its own groups, so its own copy of every event.", "EVFN_NAME"),
+    ("--redis", "URL", "The server: redis://, rediss:// or unix://; else the embedded one.", "EVFN_REDIS_URL"),
+    ("--state", "DIR", "The folder of the embedded server's events.  [default: .evfn]", "EVFN_STATE"),
+]
+
+
+def common(command: _Command) -> _Command:
+    """Give a command the common options; read them with `choices`."""
+    for flag, metavar, text, variable in reversed(_OPTIONS):
+        # The variables are read where the project is located: read here, the one of an option given before the verb
+        # would win over that option.
+        decorate = click.option(
+            flag, metavar=metavar, help=f"{text}  [{variable}]", expose_value=False, callback=_remember
+        )
+        command = decorate(command)
+    return command
+
+
+def choices(context: click.Context) -> Choices:
+    """What the user named on the command line, before and after the verb."""
+    found: Choices = context.meta.get(_KEY, Choices())
+    return found
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None and parameter.name is not None:
+        context.meta[_KEY] = replace(choices(context), **{parameter.name: value})

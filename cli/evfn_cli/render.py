@@ -1,0 +1,81 @@
+"""How things are printed: nothing from an event or a function reaches the terminal with its control characters."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# C0 and C1 controls, line and paragraph separators, marks that reorder text, halves of surrogate pairs.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\x1b"}
+
+
+def escape(text: str) -> str:
+    """One line of text that does nothing to a terminal or a log but show itself."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def escape_lines(text: str) -> str:
+    """The same for text that has lines of its own: line feeds and tabs stay."""
+    return _UNSAFE_IN_LINES.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """At most so many characters, with an ellipsis where something was left out."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def out(text: str) -> None:
+    """Data, on stdout."""
+    click.echo(text)
+
+
+def say(text: str) -> None:
+    """A message, on stderr."""
+    click.echo(text, err=True)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: frozenset[str] = frozenset()) -> None:
+    """Print a table on stdout; columns named in `numbers` are set to the right. Cells are escaped here."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        drawn.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(escape(cell)) for cell in row))
+    _console().print(drawn)
+
+
+def seconds(duration: float | None) -> str:
+    """A duration in seconds as people say it: 1 ms, 2.5 s, 3 min, 4 h, 5 d; nothing for None."""
+    if duration is None:
+        return ""
+    if duration < 1:
+        return f"{duration * 1000:.0f} ms"
+    if duration < 100:
+        return f"{duration:.1f}".removesuffix(".0") + " s"
+    for size, unit in ((86_400, "d"), (3_600, "h")):
+        if duration >= 2 * size:
+            return f"{duration / size:.0f} {unit}"
+    return f"{duration / 60:.0f} min"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # Into a pipe or a file no line is broken: what reads it wants one row a line.
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000, soft_wrap=not sys.stdout.isatty())
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    code = ord(character)
+    return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

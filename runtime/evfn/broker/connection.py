@@ -1,0 +1,156 @@
+"""The instance's way to the server: a few links used in turn, nothing ever repeated behind the caller's back."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import hiredis
+from redis.exceptions import RedisError, ResponseError
+
+from evfn.broker.backoff import later
+from evfn.broker.link import Link, link
+from evfn.broker.refusal import GroupGone, KeyTaken, ReplyLost, ScriptMissing, translate
+from evfn.broker.server import Server, parse_info
+from evfn.broker.url import Url, mask, parse
+from evfn.clock import Clock
+from evfn.errors import BrokerError, BrokerUnavailable
+
+__all__ = ["Connection", "GroupGone", "KeyTaken", "ReplyLost", "ScriptMissing", "later", "mask"]
+
+LINKS = 16
+"""Most sockets one connection opens; further calls wait for their turn."""
+
+Argument = bytes | str | int
+
+
+class Connection:
+    """Calls may overlap; each has a link of its own while it waits for its reply.
+
+    Every method raises BrokerUnavailable (ReplyLost where the command may have been carried out) for what may pass
+    later, and BrokerError for what will not.
+    """
+
+    def __init__(self, url: Url, clock: Clock, draw: Callable[[], float]) -> None:
+        self.url = url
+        self.clock = clock
+        self._draw = draw
+        self._idle: list[Link] = []
+        self._used: set[Link] = set()
+        self._turns = asyncio.Semaphore(LINKS)
+        self._closed = False
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Clock, draw: Callable[[], float] = random.random) -> "Connection":
+        """Raises UsageError for a URL that cannot mean a server. The server itself is first needed by a call."""
+        return cls(parse(url), clock, draw)
+
+    @property
+    def server(self) -> str:
+        """The server's URL without its password."""
+        return self.url.masked
+
+    async def call(self, *command: Argument) -> Any:
+        """One command; its reply as it came: bytes, int, list, None."""
+        reply = (await self._exchange(_pack(command), 1))[0]
+        if isinstance(reply, BrokerError):
+            raise reply
+        return reply
+
+    async def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Several commands in one go. What the server refuses stands as a BrokerError in its place."""
+        if not commands:
+            return []
+        return await self._exchange(b"".join(map(_pack, commands)), len(commands))
+
+    async def ping(self) -> None:
+        """Raises where the server does not serve."""
+        await self.call("PING")
+
+    async def wait_ready(self, patience: timedelta | None = None) -> Server:
+        """Wait until the server serves, for ever or this long, and probe it.
+
+        Raises BrokerError at once for what waiting cannot mend (password, version, not a Redis), BrokerUnavailable
+        when the time is up.
+        """
+        deadline = None if patience is None else self.clock.monotonic() + patience.total_seconds()
+        tries = 0
+        while True:
+            try:
+                return await self.probe()
+            except BrokerUnavailable:
+                if deadline is not None and self.clock.monotonic() >= deadline:
+                    raise
+            await self.clock.sleep(later(tries, self._draw()))
+            tries += 1
+
+    async def probe(self) -> Server:
+        """Which server this is. Raises BrokerError where it is too old."""
+        await self.ping()
+        try:
+            text = await self.call("INFO", "server")
+        except BrokerUnavailable:
+            raise
+        except BrokerError:
+            # INFO may be forbidden to this user; an unknown server is given the benefit of the doubt.
+            return Server("unknown", ())
+        server = parse_info(text.decode("utf-8", "replace"))
+        server.require_supported(self.server)
+        return server
+
+    async def close(self) -> None:
+        """Close every link; calls under way fail."""
+        self._closed = True
+        for each in [*self._idle, *self._used]:
+            await each.disconnect()
+        self._idle.clear()
+
+    async def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+        async with self._turns:
+            one = await self._take()
+            self._used.add(one)
+            try:
+                return await self._talk(one, packed, replies)
+            finally:
+                self._used.discard(one)
+                if one.is_connected and not self._closed:
+                    self._idle.append(one)
+
+    async def _take(self) -> Link:
+        if self._closed:
+            raise BrokerUnavailable(f"the connection to {self.server} was closed")
+        while self._idle:
+            one = self._idle.pop()
+            # Bytes nobody asked for, or the end of the stream: the server closed it while it was idle.
+            if one.is_connected and not await one.can_read():
+                return one
+            await one.disconnect(nowait=True)
+        one = link(self.url)
+        try:
+            await one.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise translate(error, self.server, sent=False) from error
+        return one
+
+    async def _talk(self, one: Link, packed: bytes, replies: int) -> list[Any]:
+        try:
+            await one.send_packed_command(packed)
+            result: list[Any] = []
+            for _ in range(replies):
+                try:
+                    result.append(await one.read_response())
+                except ResponseError as refusal:
+                    result.append(translate(refusal, self.server, sent=True))
+        except (RedisError, OSError, TimeoutError) as error:
+            await one.disconnect(nowait=True)
+            raise translate(error, self.server, sent=True) from error
+        except BaseException:
+            # Cancelled between two replies: the next caller must not get ours.
+            await one.disconnect(nowait=True)
+            raise
+        return result
+
+
+def _pack(command: Sequence[Argument]) -> bytes:
+    return hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub names a tuple of one

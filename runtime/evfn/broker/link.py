@@ -1,0 +1,93 @@
+"""One socket to the server, with redis-py's handshake and hiredis doing all packing and parsing.
+
+redis.asyncio packs commands in Python and arms a task per write; on the path of every event both cost more than the
+server does.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import hiredis
+from redis.asyncio import Connection as TcpLink
+from redis.asyncio import SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from evfn.broker.url import Url
+
+CONNECT_SECONDS = 3.0
+REPLY_SECONDS = 5.0
+"""How long a sent command may go unanswered. Never off: a half-open connection would hang for ever."""
+_BUFFER = 1 << 20
+"""Bytes read ahead, so that a reply of hundreds of events needs few turns of the loop."""
+
+
+class _Fast(AbstractConnection):
+    """Packing by hiredis, writing without a task of its own."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return [hiredis.pack_command(args)]
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        del check_health  # idle links are looked at when they are taken, see Connection
+        writer = self._writer
+        if writer is None:
+            raise RedisConnectionError("not connected")
+        try:
+            if isinstance(command, str):
+                writer.write(command.encode())
+            elif isinstance(command, bytes):
+                writer.write(command)
+            else:
+                writer.writelines(command)
+            async with asyncio.timeout(self.socket_timeout):
+                await writer.drain()
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"while writing: {error}") from error
+        except BaseException:
+            # Half a command may be out: nothing else can use this socket.
+            await self.disconnect(nowait=True)
+            raise
+
+
+class _Tcp(_Fast, TcpLink):
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "limit": _BUFFER}
+
+
+class _Tls(_Fast, SSLConnection):
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "limit": _BUFFER}
+
+
+class _Unix(_Fast, UnixDomainSocketConnection):
+    async def _connect(self) -> None:
+        # redis-py's own would shake hands here and once more afterwards.
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path, limit=_BUFFER)
+
+
+_KINDS: dict[str, type[AbstractConnection]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
+
+Link = AbstractConnection
+
+
+def link(url: Url, *, protocol: int = 2) -> Link:
+    """A link that is not connected yet. It never repeats a command by itself."""
+    return _KINDS[url.scheme](
+        **url.options,
+        protocol=protocol,
+        socket_timeout=REPLY_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_read_size=_BUFFER,
+        retry=Retry(NoBackoff(), 0),
+        driver_info=None,
+    )

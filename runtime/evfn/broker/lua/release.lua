@@ -1,0 +1,27 @@
+-- Hands deliveries this instance will not start to the consumer '-', for anyone to take.
+--
+-- KEYS: stream instances stats
+-- ARGV: me, group, ids
+-- Returns: {'FENCED'} with nothing changed; else {'OK', released, dropped}
+-- Atomic because: an id that another instance has claimed meanwhile must stay with it.
+
+local stream, instances, stats = KEYS[1], KEYS[2], KEYS[3]
+local me, group = ARGV[1], ARGV[2]
+
+if redis.call('HEXISTS', instances, me) == 0 then return {'FENCED'} end
+local released, dropped = 0, 0
+for index = 3, #ARGV do
+  local id = ARGV[index]
+  if #redis.call('XPENDING', stream, group, id, id, 1, me) > 0 then
+    if #redis.call('XCLAIM', stream, group, '-', 0, id, 'JUSTID') > 0 then
+      released = released + 1
+    else
+      dropped = dropped + 1
+    end
+  end
+end
+if dropped > 0 then
+  redis.pcall('HINCRBY', stats, 'delivered', dropped)
+  redis.pcall('HINCRBY', stats, 'dropped', dropped)
+end
+return {'OK', released, dropped}

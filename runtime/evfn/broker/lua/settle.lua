@@ -1,0 +1,200 @@
+-- Settles deliveries of one stream for one trigger: acks, emits, retries, dead letters, counters.
+--
+-- KEYS: stream stats instances retry bodies dead topics ...
+--       (stream: the topic or the inbox that delivered; the rest: streams of the topics emitted to)
+-- ARGV: me, group, repeat ('1' when an earlier call of this content may have been carried out), inbox ('1' when
+--       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it),
+--       last delivered id or '', number of plain ids, plain ids,
+--       number of counters, (field, by)*, number of tallies, (number of counters, (field, by)*)*,
+--       entries to the end: id, delivery count, tally (0: none), then
+--         'A', number of emits, (index into KEYS, number of fields and values, fields and values)*
+--         'R', delay in ms, invocation id, record
+--         'D', number of fields and values, fields and values
+-- Returns: {'FENCED'} or {'BLOCKED', key}, both with nothing changed; else
+--       {'OK', plain ids acked, error of the counters or '', {numbers of entries that were not pending},
+--        {number of an entry, key, error, ...}} where the last are entries put back as they were.
+-- Atomic because: an ack without its emits, retry or dead letter would lose them, and they without the ack would
+--       come twice. Lua has no rollback, so everything that can fail is looked at first; the first write is an XACK,
+--       which a full server still takes, and with it all that follows; what fails nevertheless is taken back.
+
+local stream, stats, instances, retry, bodies, dead, topics = unpack(KEYS, 1, 7)
+local me, group, repeated, inbox, uses, last, plain =
+  ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4] == '1', ARGV[5], ARGV[6], tonumber(ARGV[7])
+
+local kind = redis.call('TYPE', instances).ok
+if kind ~= 'hash' then
+  if kind == 'none' then return {'FENCED'} end
+  return {'BLOCKED', instances}
+end
+if redis.call('HEXISTS', instances, me) == 0 then return {'FENCED'} end
+
+local absent = {}
+local function blocked(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  absent[key] = found == 'none'
+  return found ~= 'none' and found ~= wanted
+end
+if blocked(stream, 'stream') then return {'BLOCKED', stream} end
+if string.find(uses, 'r', 1, true) then
+  if blocked(retry, 'zset') then return {'BLOCKED', retry} end
+  if blocked(bodies, 'hash') then return {'BLOCKED', bodies} end
+end
+if string.find(uses, 'd', 1, true) and blocked(dead, 'stream') then return {'BLOCKED', dead} end
+for index = 8, #KEYS do
+  if blocked(KEYS[index], 'stream') then return {'BLOCKED', KEYS[index]} end
+end
+if #KEYS > 7 and blocked(topics, 'set') then return {'BLOCKED', topics} end
+
+-- Read before the first write: what raises after it would lose what it raises for.
+local now = 0
+if string.find(uses, 'r', 1, true) then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local acked, taken = 0, 0
+if inbox then
+  for index = 8, 7 + plain do
+    if redis.call('XACK', stream, group, ARGV[index]) == 1 then
+      acked = acked + 1
+      redis.pcall('XDEL', stream, ARGV[index])
+    end
+  end
+elseif plain > 0 then
+  acked = redis.call('XACK', stream, group, unpack(ARGV, 8, 7 + plain))
+end
+taken = acked
+
+local at = 8 + plain
+local function counters()
+  local count = tonumber(ARGV[at])
+  local first = at + 1
+  at = first + 2 * count
+  return {first, at - 1}
+end
+local sums = counters()
+local tallies = {}
+local times = {}
+local number_of_tallies = tonumber(ARGV[at])
+at = at + 1
+for tally = 1, number_of_tallies do
+  tallies[tally] = counters()
+  times[tally] = 0
+end
+
+local function write_emits(first, count)
+  local written, created = {}, {}
+  local from = first
+  for _ = 1, count do
+    local key, values = KEYS[tonumber(ARGV[from])], tonumber(ARGV[from + 1])
+    local id = redis.pcall('XADD', key, '*', unpack(ARGV, from + 2, from + 1 + values))
+    if type(id) == 'table' then
+      for undo = #written, 1, -1 do redis.pcall('XDEL', written[undo][1], written[undo][2]) end
+      return key, id.err
+    end
+    written[#written + 1] = {key, id}
+    if absent[key] then created[key] = true end
+    from = from + 2 + values
+  end
+  for key in pairs(created) do
+    redis.pcall('SADD', topics, key)
+    absent[key] = false
+  end
+end
+
+local function write_retry(first)
+  local invocation, record = ARGV[first + 1], ARGV[first + 2]
+  local due = now + tonumber(ARGV[first])
+  local new = redis.pcall('HSET', bodies, invocation, record)
+  if type(new) == 'table' then return bodies, new.err end
+  local added = redis.pcall('ZADD', retry, string.format('%.0f', due), invocation)
+  if type(added) == 'table' then
+    if new == 1 then redis.pcall('HDEL', bodies, invocation) end
+    return retry, added.err
+  end
+end
+
+local missing, refused = {}, {}
+local number = 0
+while at <= #ARGV do
+  local id, deliveries, tally, what = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local first, count = at + 4, 0
+  if what == 'A' then
+    count = tonumber(ARGV[first])
+    first = first + 1
+    at = first
+    for _ = 1, count do at = at + 2 + tonumber(ARGV[at + 1]) end
+  elseif what == 'R' then
+    at = first + 3
+  else
+    count = tonumber(ARGV[first])
+    first = first + 1
+    at = first + count
+  end
+  number = number + 1
+  if redis.call('XACK', stream, group, id) == 1 then
+    local key, err
+    if what == 'A' then
+      key, err = write_emits(first, count)
+    elseif what == 'R' then
+      key, err = write_retry(first)
+    else
+      local added = redis.pcall('XADD', dead, '*', unpack(ARGV, first, first + count - 1))
+      if type(added) == 'table' then key, err = dead, added.err end
+    end
+    if key then
+      -- FORCE makes the pending entry anew, JUSTID and RETRYCOUNT leave its delivery count as it was.
+      redis.pcall('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
+      refused[#refused + 1] = number
+      refused[#refused + 1] = key
+      refused[#refused + 1] = err
+    else
+      taken = taken + 1
+      if tally > 0 then times[tally] = times[tally] + 1 end
+      if inbox then redis.pcall('XDEL', stream, id) end
+    end
+  else
+    missing[#missing + 1] = number
+  end
+end
+
+local problem = ''
+local function count(field, by)
+  local reply = redis.pcall('HINCRBY', stats, field, by)
+  if type(reply) == 'table' and problem == '' then problem = reply.err end
+end
+-- Said again, a call whose acks were all taken by the first one counts nothing.
+if taken > 0 or (plain == 0 and number == 0) then
+  for field = sums[1], sums[2], 2 do count(ARGV[field], ARGV[field + 1]) end
+end
+for tally = 1, number_of_tallies do
+  if times[tally] > 0 then
+    local range = tallies[tally]
+    for field = range[1], range[2], 2 do
+      count(ARGV[field], string.format('%.0f', tonumber(ARGV[field + 1]) * times[tally]))
+    end
+  end
+end
+local unacked = plain - acked + #missing
+if unacked > 0 and not repeated then count('missing', unacked) end
+
+if last ~= '' then
+  -- Ids are compared as text: their numbers may be larger than a Lua number holds exactly.
+  local function above(one, other)
+    if #one ~= #other then return #one > #other end
+    return one > other
+  end
+  local known = redis.pcall('HGET', stats, 'last_delivered')
+  local newer = not known
+  if type(known) == 'string' then
+    local ms, seq = string.match(last, '^(%d+)-(%d+)$')
+    local known_ms, known_seq = string.match(known, '^(%d+)-(%d+)$')
+    newer = not known_ms or above(ms, known_ms) or (ms == known_ms and above(seq, known_seq))
+  end
+  if newer then
+    local reply = redis.pcall('HSET', stats, 'last_delivered', last)
+    if type(reply) == 'table' and problem == '' then problem = reply.err end
+  end
+end
+
+return {'OK', acked, problem, missing, refused}

@@ -1,0 +1,58 @@
+"""The atomic steps: one Lua file each, called by its hash, sent whole where the server does not know it."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+from evfn.broker.connection import Argument, Connection
+from evfn.broker.refusal import ScriptMissing
+
+_all: dict[str, "Script"] = {}
+
+
+class Script:
+    """`keys` names what KEYS holds, in order; a last `...` stands for any number of further keys.
+
+    The file's header says the same to readers of the Lua, and a test compares them.
+    """
+
+    def __init__(self, name: str, *keys: str) -> None:
+        self.name = name
+        self.keys = keys
+        _all[name] = self
+
+    @cached_property
+    def text(self) -> str:
+        """The file's content."""
+        return resources.files("evfn.broker").joinpath("lua", f"{self.name}.lua").read_text("utf-8")
+
+    @cached_property
+    def sha(self) -> str:
+        """The name the server gives it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, connection: Connection, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run it once. A server that forgot it has changed nothing, so sending it whole repeats nothing."""
+        try:
+            return await connection.call("EVALSHA", self.sha, len(keys), *keys, *args)
+        except ScriptMissing:
+            return await connection.call("EVAL", self.text, len(keys), *keys, *args)
+
+    async def run_many(
+        self, connection: Connection, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+    ) -> list[Any]:
+        """Run it several times in one go; refusals stand in their places, as in `Connection.pipeline`."""
+        replies = await connection.pipeline([("EVALSHA", self.sha, len(keys), *keys, *args) for keys, args in calls])
+        for index, reply in enumerate(replies):
+            if isinstance(reply, ScriptMissing):
+                keys, args = calls[index]
+                again = await connection.pipeline([("EVAL", self.text, len(keys), *keys, *args)])
+                replies[index] = again[0]
+        return replies
+
+
+def scripts() -> list[Script]:
+    """Every script whose wrapper has been imported."""
+    return list(_all.values())

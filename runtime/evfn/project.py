@@ -1,0 +1,113 @@
+"""Where a project is and which server it uses: the folder with the manifest, and what options or variables say."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evfn import instance_lock
+from evfn.embedded import socket_path
+from evfn.errors import UsageError
+
+MANIFEST = "triggers.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user named; None where nothing. Each has its variable: EVFN_MANIFEST, EVFN_FUNCTIONS and so on."""
+
+    manifest: str | None = None
+    functions: str | None = None
+    name: str | None = None
+    redis: str | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server to use. `url` is None for the embedded one; `source` says for people who chose it.
+
+    The URL may hold a password: mask it wherever it is shown.
+    """
+
+    url: str | None = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A project found. All paths are absolute; `functions` and `state` need not exist yet."""
+
+    manifest: Path
+    functions: Path
+    state: Path
+    name: str | None
+    server: Server
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder: the functions' working directory."""
+        return self.manifest.parent
+
+    @property
+    def env_file(self) -> Path:
+        return self.folder / ".env"
+
+
+def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Location:
+    """Find the project of the folder `here`. Options win over variables, variables over what is found.
+
+    Raises UsageError where there is no manifest.
+    """
+    named = choices.manifest or environ.get("EVFN_MANIFEST")
+    manifest = _named(here / named) if named else _search(here)
+    functions = choices.functions or environ.get("EVFN_FUNCTIONS") or "functions"
+    state = choices.state or environ.get("EVFN_STATE")
+    state_folder = _absolute(here / state if state else manifest.parent / ".evfn")
+    return Location(
+        manifest=manifest,
+        functions=_absolute(manifest.parent / functions),
+        state=state_folder,
+        name=choices.name or environ.get("EVFN_NAME") or None,
+        server=_server(choices.redis, environ, state_folder),
+    )
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state folder, closed to others and unseen by git. Raises OSError where that cannot be."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = state / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+
+
+def _server(option: str | None, environ: Mapping[str, str], state: Path) -> Server:
+    if option:
+        return Server(option, "--redis")
+    if environ.get("EVFN_REDIS_URL"):
+        return Server(environ["EVFN_REDIS_URL"], "EVFN_REDIS_URL")
+    running = instance_lock.server_in_use(state)
+    # An instance on the embedded server names it as well, but that one is ours to keep alive, not just to connect to.
+    if running and not running.endswith("/" + socket_path.file_name(state)):
+        return Server(running, "the instance running in this project")
+    return Server(None, f"events in {os.path.relpath(state)}")
+
+
+def _named(path: Path) -> Path:
+    if path.is_dir():
+        path /= MANIFEST
+    if not path.is_file():
+        raise UsageError(f"no manifest at {path}")
+    return _absolute(path)
+
+
+def _search(here: Path) -> Path:
+    for folder in (here, *here.parents):
+        if (folder / MANIFEST).is_file():
+            return _absolute(folder / MANIFEST)
+    raise UsageError(f"no {MANIFEST} in {here} or a folder above it; name one with --manifest")
+
+
+def _absolute(path: Path) -> Path:
+    # Not resolved: a path through a symbolic link is shown as the user knows it.
+    return Path(os.path.normpath(path))

@@ -1,0 +1,335 @@
+"""One instance: builds the parts, runs them until it is told to stop or has nothing left to do, takes them down."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+
+from evfn.broker.connection import Connection, mask
+from evfn.broker.group import Group, Source
+from evfn.broker.instances import Instances
+from evfn.broker.keys import Keys
+from evfn.broker.start import Starter
+from evfn.broker.topics import discover
+from evfn.broker.watch import Watch
+from evfn.clock import Clock, SystemClock
+from evfn.errors import BrokerError
+from evfn.filter import Filter
+from evfn.instance_lock import InstanceLock
+from evfn.listener import Listener, Started, Stopping, Warned, Watched
+from evfn.services.claimer import Claimer
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.promoter import Promoter
+from evfn.services.settler import Settler
+from evfn.services.subscription import Subscription
+from evfn.services.watcher import Watcher
+from evfn.topic import Pattern, is_pattern
+from evfn.trigger import DataMode, Project, Trigger
+from evfn.workers.pool import Pool
+from evfn.workers.protocol import WorkerConfig
+from evfn.workers.frame import SLOTS
+from evfn.workers.template_process import Template
+
+DRAIN = timedelta(seconds=30)
+"""How long running functions get to finish after the first signal."""
+DISCOVER = timedelta(seconds=1)
+IDLE_LOOK = timedelta(milliseconds=50)
+
+
+class Ended(Enum):
+    """Why an instance stopped by itself or on command."""
+
+    IDLE = "idle"
+    DRAINED = "drained"
+    ABORTED = "aborted"
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a project lives and which server it uses."""
+
+    project_dir: Path
+    functions_dir: Path
+    state_dir: Path
+    server: str
+    environment: Mapping[str, str]
+
+
+class Instance:
+    """One lease's worth of work: everything below lives and dies with the instance's field in Redis."""
+
+    def __init__(
+        self,
+        project: Project,
+        place: Place,
+        connection: Connection,
+        template: Template,
+        listener: Listener,
+        clock: Clock,
+    ) -> None:
+        self.id = f"{uuid.uuid4().hex[:12]}"
+        self.dispatchers: list[Dispatcher] = []
+        self._project = project
+        self._place = place
+        self._connection = connection
+        self._keys = Keys(project.settings.key_prefix)
+        self._template = template
+        self._listener = listener
+        self._clock = clock
+        self._random = random.Random().random
+        self._instances = Instances(connection, self._keys)
+        self._starter = Starter(connection, self._keys, project)
+        self._modes = {topic: rules.data for topic, rules in project.topics}
+        self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._promoter = Promoter(lambda: self.dispatchers, clock, self._random)
+        self._watcher = Watcher(Watch(connection, on_warning=self._warn), lambda: self.dispatchers, clock)
+        self._claimer = Claimer(self._instances, self.id, place.state_dir, lambda: self.dispatchers, clock)
+        self._cause = ""
+        self._abort = False
+
+    async def run(self, *, until_idle: bool) -> Ended:
+        """Serve until told to end, fenced, or (if asked) idle. Raises what stopped a part that must not stop."""
+        lock = InstanceLock.acquire(self._place.state_dir, self.id, self._place.server)
+        try:
+            await self._instances.register(self.id)
+            return await self._serve(until_idle=until_idle)
+        finally:
+            lock.release()
+
+    def end(self, how: Ended, cause: str) -> None:
+        """Begin to stop: the first word counts, except that an abort overrides a drain."""
+        self._cause = cause
+        if not self._ending.done():
+            self._ending.set_result(how)
+
+    async def _serve(self, *, until_idle: bool) -> Ended:
+        for trigger in self._project.triggers:
+            self.dispatchers.append(self._dispatcher(trigger))
+        await self._discover(first=True)
+        self._listener.tell(Started(self._project.name, self.id, mask(self._place.server), self._watched()))
+        loads = asyncio.create_task(self._load_all())
+        duties = [dispatcher.run() for dispatcher in self.dispatchers if dispatcher.trigger.enabled]
+        duties += [self._promoter.run(), self._watcher.run(), self._claimer.run(), self._keep_discovering()]
+        if until_idle:
+            duties.append(self._end_when_idle(loads))
+        tasks = [asyncio.create_task(duty) for duty in duties]
+        for task in tasks:
+            task.add_done_callback(self._duty_ended)
+        try:
+            how = await self._ending
+            if how is not Ended.FENCED:
+                await self._drain(how)
+                await self._instances.deregister(self.id)
+            return how
+        finally:
+            for task in [loads, *tasks]:
+                task.cancel()
+            await asyncio.gather(loads, *tasks, return_exceptions=True)
+            for dispatcher in self.dispatchers:
+                await dispatcher.close()
+
+    async def _load_all(self) -> None:
+        """Load every function once, as many at a time as one core bears, so that each trigger's state is known."""
+        for dispatcher in self.dispatchers:
+            if dispatcher.trigger.enabled:
+                dispatcher.pool.warm_up()
+                await dispatcher.known.wait()
+
+    def _dispatcher(self, trigger: Trigger) -> Dispatcher:
+        condition = None if trigger.filter is None else Filter.compile(trigger.filter)
+        dispatcher = Dispatcher(
+            trigger,
+            condition,
+            self._mode,
+            self.id,
+            self._listener,
+            self._clock,
+            self._random,
+            self._promoter.expect,
+        )
+        config = WorkerConfig(
+            project=self._project.name,
+            project_dir=str(self._place.project_dir),
+            functions_dir=str(self._place.functions_dir),
+            trigger=trigger.name,
+            function=trigger.function,
+            emits=list(trigger.emits),
+            data_modes={topic: mode.value for topic, mode in self._modes.items()},
+            concurrency=trigger.workers.concurrency,
+            timeout_ms=int(trigger.timeout.total_seconds() * 1000),
+            slots=SLOTS,
+            env={**self._place.environment, **dict(trigger.env)},
+        )
+        dispatcher.pool = Pool(
+            self._template, lambda: config, trigger.workers, trigger.timeout, dispatcher, self._clock
+        )
+        return dispatcher
+
+    def _mode(self, topic: str) -> DataMode:
+        return self._modes.get(topic, DataMode.AUTO)
+
+    async def _discover(self, *, first: bool) -> None:
+        """Find the topics of every trigger; exact names exist as soon as they are named, patterns when a stream does."""
+        patterns = {
+            pattern
+            for d in self.dispatchers
+            if d.trigger.enabled
+            for pattern in d.trigger.topics
+            if is_pattern(pattern)
+        }
+        if not first and not patterns:
+            return
+        compiled = {text: Pattern.compile(text) for text in patterns}
+        found = await discover(self._connection, self._keys, list(compiled.values())) if compiled else set()
+        for dispatcher in self.dispatchers:
+            if not dispatcher.trigger.enabled:
+                continue
+            topics = {topic for topic in dispatcher.trigger.topics if not is_pattern(topic)}
+            for text in dispatcher.trigger.topics:
+                if text in compiled:
+                    topics |= {topic for topic in found if compiled[text].matches(topic)}
+            new = sorted(topics - dispatcher.subscriptions.keys())
+            for said in await self._starter.start(dispatcher.trigger, new, first=first):
+                self._warn(said)
+            for topic in new:
+                self._subscribe(dispatcher, topic)
+
+    def _subscribe(self, dispatcher: Dispatcher, topic: str) -> None:
+        group = Group(self._connection, self._keys, topic, self._project.group(dispatcher.trigger.name), self.id)
+        subscription = Subscription(topic, group, {})
+        for source in Source:
+            subscription.settlers[source] = Settler(
+                group,
+                source,
+                self._clock,
+                self._random,
+                on_settled=dispatcher.settled,
+                on_fenced=self._fenced,
+                on_problem=lambda problem: dispatcher.blocked(subscription, problem),
+            )
+        dispatcher.add(subscription)
+        self._watcher.add(dispatcher, subscription)
+
+    async def _keep_discovering(self) -> None:
+        while True:
+            await self._clock.sleep(DISCOVER)
+            try:
+                await self._discover(first=False)
+            except BrokerError:
+                continue  # The dispatchers say what is wrong with the server.
+
+    async def _end_when_idle(self, loads: asyncio.Task[None]) -> None:
+        """End once nothing is waiting, running or due, for us or for any other instance of these triggers."""
+        await loads
+        while True:
+            await self._clock.sleep(IDLE_LOOK)
+            if not all(dispatcher.quiet for dispatcher in self.dispatchers):
+                continue
+            for dispatcher in self.dispatchers:
+                dispatcher.wake_all()
+            await self._clock.sleep(IDLE_LOOK)
+            if all(dispatcher.quiet for dispatcher in self.dispatchers) and await self._nothing_left():
+                self.end(Ended.IDLE, "idle")
+                return
+
+    async def _nothing_left(self) -> bool:
+        for dispatcher in self.dispatchers:
+            if not dispatcher.takes:
+                continue  # Broken or disabled: its events wait for a person, not for us.
+            for subscription in dispatcher.subscriptions.values():
+                try:
+                    status = await subscription.group.status()
+                except BrokerError:
+                    return False
+                if status.pending or status.due or status.inbox:
+                    return False
+        return all(dispatcher.quiet for dispatcher in self.dispatchers)
+
+    async def _drain(self, how: Ended) -> None:
+        running = sum(dispatcher.pool.running for dispatcher in self.dispatchers)
+        if how is not Ended.IDLE:
+            self._listener.tell(Stopping(self._cause, running))
+        for dispatcher in self.dispatchers:
+            dispatcher.drain()
+        deadline = self._clock.monotonic() + (DRAIN.total_seconds() if how is not Ended.ABORTED else 0.0)
+        killed = False
+        while any(dispatcher.unsettled for dispatcher in self.dispatchers):
+            if not killed and self._clock.monotonic() >= deadline:
+                killed = True
+                for dispatcher in self.dispatchers:
+                    dispatcher.pool.abort()
+            if killed and self._clock.monotonic() >= deadline + 5:
+                break  # The server does not answer: what is unsettled is delivered again.
+            await self._clock.sleep(timedelta(milliseconds=5))
+            if self._abort:
+                deadline = min(deadline, self._clock.monotonic())
+
+    def abort(self) -> None:
+        """Stop now: kill what runs, burn no attempt."""
+        self._abort = True
+        self.end(Ended.ABORTED, "aborted")
+
+    def _fenced(self) -> None:
+        self._warn("this instance lost its lease; it starts over with a new one")
+        for dispatcher in self.dispatchers:
+            dispatcher.pool.abort()
+        self.end(Ended.FENCED, "fenced")
+
+    def _duty_ended(self, task: asyncio.Task[None]) -> None:
+        """A part that ends by an error would leave the instance alive and idle: end it loudly instead."""
+        if not task.cancelled() and (error := task.exception()) is not None and not self._ending.done():
+            self._ending.set_exception(error)
+
+    def _watched(self) -> tuple[Watched, ...]:
+        return tuple(
+            Watched(t.name, t.topics, t.function, t.filter, t.emits, t.enabled) for t in self._project.triggers
+        )
+
+    def _warn(self, text: str) -> None:
+        self._listener.tell(Warned(text))
+
+
+class Runtime:
+    """Runs a project: an instance, and after a lost lease the next one."""
+
+    def __init__(self, project: Project, place: Place, listener: Listener, clock: Clock | None = None) -> None:
+        self._project = project
+        self._place = place
+        self._listener = listener
+        self._clock = clock or SystemClock()
+        self._instance: Instance | None = None
+        self._stop: Ended | None = None
+        self._cause = ""
+
+    async def run(self, *, until_idle: bool = False) -> Ended:
+        """Serve until stopped; returns why it ended. Raises BrokerError where the server is not usable at all."""
+        connection = await Connection.open(self._place.server, clock=self._clock)
+        template = Template()
+        try:
+            while True:
+                self._instance = Instance(self._project, self._place, connection, template, self._listener, self._clock)
+                if self._stop is not None:
+                    return self._stop
+                ended = await self._instance.run(until_idle=until_idle)
+                if ended is not Ended.FENCED:
+                    return Ended.ABORTED if self._stop is Ended.ABORTED else ended
+        finally:
+            await template.stop()
+            await connection.close()
+
+    def drain(self, cause: str) -> None:
+        """First signal: finish what runs, take nothing new."""
+        self._stop = Ended.DRAINED
+        if self._instance is not None:
+            self._instance.end(Ended.DRAINED, cause)
+
+    def abort(self) -> None:
+        """Second signal: stop now."""
+        self._stop = Ended.ABORTED
+        if self._instance is not None:
+            self._instance.abort()

@@ -1,0 +1,497 @@
+"""Moves one trigger's events: fetched from its streams, filtered, run by its pool, decided on, settled.
+
+The dispatcher never runs user code and never decodes an event, unless a filter needs it.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from evfn.broker.connection import later
+from evfn.broker.group import Claimed, GroupGone, Source
+from evfn.broker.record import Record, unpack
+from evfn.clock import Clock
+from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.event import Subject
+from evfn.filter import Filter, FilterError
+from evfn.listener import Captured, FilterFailed, Happening, Invoked, Listener, StateChanged, SucceededMany
+from evfn.listener import TriggerState as State
+from evfn.outcome import Crashed, Failure, Interrupted, Outcome
+from evfn.services import settling
+from evfn.services.held import Held
+from evfn.services.settler import Settling
+from evfn.services.subscription import Subscription
+from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
+from evfn.trigger import DataMode, Trigger
+from evfn.workers.delivery import Delivery
+from evfn.workers.pool import Pool
+from evfn.workers.protocol import Ready
+
+FETCH = 512
+FILTERED_AT_A_TIME = 64
+BROKEN_RETRY = timedelta(seconds=30)
+"""How often a function that does not load is tried again: what it misses may be there by then."""
+
+
+class Dispatcher:
+    """One trigger of one instance. `pool` is set by whoever builds both, for each needs the other."""
+
+    pool: Pool
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        condition: Filter | None,
+        modes: Callable[[str], DataMode],
+        instance: str,
+        listener: Listener,
+        clock: Clock,
+        random: Callable[[], float],
+        on_due: Callable[[Subscription, int], None],
+    ) -> None:
+        self.trigger = trigger
+        self.subscriptions: dict[str, Subscription] = {}
+        self.state = State.LOADING if trigger.enabled else State.DISABLED
+        self.problem: str | None = None
+        self.revision = ""
+        self.unsettled = 0
+        self._filter = condition
+        self._modes = modes
+        self._instance = instance
+        self._listener = listener
+        self._clock = clock
+        self._random = random
+        self._on_due = on_due
+        self.known = asyncio.Event()
+        self._awake = asyncio.Event()
+        self._draining = False
+        self._fetching = False
+        self._tries = 0
+        self._filter_failure_shown = False
+        self._unemitted_shown: set[str] = set()
+        self._releases: set[asyncio.Task[None]] = set()
+
+    # --- what others tell it -------------------------------------------------------------------------------------
+
+    def add(self, subscription: Subscription) -> None:
+        """Serve this topic too."""
+        self.subscriptions[subscription.topic] = subscription
+        self._awake.set()
+
+    def wake(self, subscription: Subscription, source: Source) -> None:
+        """Something may have been added to one of its streams."""
+        subscription.wake(source)
+        self._awake.set()
+
+    def wake_all(self) -> None:
+        """Look at every stream once: the watch is a hint, never the truth."""
+        for subscription in self.subscriptions.values():
+            for source in Source:
+                subscription.wake(source)
+        self._awake.set()
+
+    @property
+    def takes(self) -> bool:
+        """Whether it fetches: enabled, loaded, not draining."""
+        return not self._draining and self.state in (State.OK, State.BLOCKED)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it holds nothing and knows of nothing to fetch."""
+        return (
+            self.unsettled == 0
+            and not self._fetching
+            and (not self.takes or not any(subscription.hot for subscription in self.subscriptions.values()))
+        )
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries it can make use of now. An event takes room until it is settled."""
+        target = self.pool.target
+        free = target - self.unsettled
+        # Fetching one by one as single places become free would cost a round trip an event.
+        return free if free * 4 >= target else 0
+
+    def drain(self) -> None:
+        """Take nothing new, give back what has not begun, finish what runs."""
+        self._draining = True
+        self._awake.set()
+        self._give_back(self.pool.release_waiting())
+
+    async def close(self) -> None:
+        """Let go of everything; what is unsettled stays pending for the next owner."""
+        for subscription in self.subscriptions.values():
+            for settler in subscription.settlers.values():
+                settler.stop()
+        for task in list(self._releases):
+            task.cancel()
+        await self.pool.close()
+
+    # --- fetching ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch whenever there may be something and there is room, until cancelled."""
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            if not self.takes:
+                continue
+            self._fetching = True
+            try:
+                for subscription in list(self.subscriptions.values()):
+                    # Retries and redriven events before new ones: they have waited already.
+                    for source in (Source.INBOX, Source.TOPIC):
+                        if source in subscription.hot and self.room > 0 and self.takes:
+                            await self._fetch(subscription, source)
+            finally:
+                self._fetching = False
+
+    async def _fetch(self, subscription: Subscription, source: Source) -> None:
+        wakes = subscription.wakes
+        count = min(self.room, FETCH)
+        try:
+            entries = await subscription.group.fetch(source, count)
+        except GroupGone:
+            await self._recreate(subscription)
+            return
+        except BrokerUnavailable as error:
+            self._blocked(subscription, str(error))
+            await self._clock.sleep(later(self._tries, self._random()))
+            self._tries += 1
+            self._awake.set()
+            return
+        except BrokerError as error:
+            # One bad key is left out until the next sweep wakes it; the rest goes on.
+            self._blocked(subscription, str(error))
+            subscription.hot.discard(source)
+            return
+        self._tries = 0
+        self._blocked(subscription, None)
+        if len(entries) < count and subscription.wakes == wakes:
+            subscription.hot.discard(source)
+        if subscription.hot:
+            self._awake.set()
+        if entries:
+            await self._accept(subscription, source, entries)
+
+    async def _recreate(self, subscription: Subscription) -> None:
+        try:
+            where = await subscription.group.recreate()
+        except BrokerError as error:
+            self._blocked(subscription, str(error))
+            await self._clock.sleep(later(self._tries, self._random()))
+            self._tries += 1
+        else:
+            settling.warn(
+                self._listener,
+                self.trigger.name,
+                f"the consumer group on {subscription.topic} was gone; it is made again at {where}",
+            )
+        self._awake.set()
+
+    async def _accept(
+        self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
+    ) -> None:
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        self.unsettled += len(entries)
+        gone = [entry for entry, fields in entries if fields is None]
+        if gone:
+            self._drop(subscription, source, gone)
+        held: list[Held] = []
+        filtered: list[bytes] = []
+        errors = 0
+        for index, (entry, fields) in enumerate(entries):
+            if fields is None:
+                continue
+            if source is Source.INBOX:
+                delivery = self._from_inbox(subscription, entry, fields)
+                if delivery is not None:
+                    held.append(delivery)
+                continue
+            if self._filter is not None:
+                if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
+                    await asyncio.sleep(0)
+                matched, failed = self._matches(subscription, entry, fields)
+                errors += failed
+                if not matched:
+                    filtered.append(entry)
+                    continue
+            held.append(self._from_topic(subscription, entry, fields, now_ms))
+        if filtered:
+            counters = Counter(delivered=len(filtered), filtered=len(filtered), filter_errors=errors)
+            subscription.settlers[source].settle(Settling(acks=filtered, counters=counters))
+        if held:
+            self._submit(held)
+
+    def _submit(self, held: list[Held]) -> None:
+        # The state may have changed while entries were on their way.
+        if self.takes:
+            self.pool.submit(held)
+        else:
+            self._give_back(held)
+
+    def _from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
+        stream_id = entry.decode()
+        topic = subscription.topic
+        return Held(
+            topic=topic,
+            stream_id=stream_id,
+            attempt=1,
+            invocation_id=f"{self.trigger.name}:{topic}:{stream_id}",
+            fields=fields,
+            subscription=subscription,
+            source=Source.TOPIC,
+            entry_id=entry,
+            first_delivered_ms=now_ms,
+            record=None,
+        )
+
+    def _from_inbox(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> Held | None:
+        try:
+            record = unpack(fields[1])
+        except (ValueError, IndexError):
+            settling.warn(
+                self._listener, self.trigger.name, f"entry {entry.decode()} of its inbox is none of evfn's: dropped"
+            )
+            self._drop(subscription, Source.INBOX, [entry])
+            return None
+        return Held(
+            topic=record.topic,
+            stream_id=record.stream_id,
+            attempt=record.attempt,
+            invocation_id=record.invocation_id,
+            fields=record.fields,
+            subscription=subscription,
+            source=Source.INBOX,
+            entry_id=entry,
+            first_delivered_ms=record.first_delivered_ms,
+            record=record,
+        )
+
+    def _matches(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> tuple[bool, int]:
+        assert self._filter is not None
+        subject = Subject(subscription.topic, entry.decode(), fields, self._modes(subscription.topic))
+        try:
+            return self._filter.matches(subject), 0
+        except FilterError as error:
+            if not self._filter_failure_shown:
+                self._filter_failure_shown = True
+                self._listener.tell(
+                    FilterFailed(
+                        self.trigger.name,
+                        subscription.topic,
+                        entry.decode(),
+                        Failure("evfn.FilterError", str(error)),
+                        subject.preview(),
+                    )
+                )
+            return False, 1
+
+    def _drop(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
+        counters = Counter(delivered=len(entries), dropped=len(entries))
+        subscription.settlers[source].settle(Settling(acks=entries, counters=counters))
+
+    # --- claims ----------------------------------------------------------------------------------------------------
+
+    def accept_claimed(
+        self, subscription: Subscription, source: Source, claimed: list[Claimed], *, charged: bool
+    ) -> None:
+        """Take over what another instance left. Charged entries may have killed it: each runs alone."""
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        self.unsettled += len(claimed)
+        held: list[Held] = []
+        for claim in claimed:
+            if claim.fields is None:
+                self._drop(subscription, source, [claim.id])
+                continue
+            delivery = (
+                self._from_topic(subscription, claim.id, claim.fields, now_ms)
+                if source is Source.TOPIC
+                else self._from_inbox(subscription, claim.id, claim.fields)
+            )
+            if delivery is None:
+                continue
+            died = claim.delivery_count - 1
+            delivery.attempt += died
+            delivery.suspect = charged
+            if delivery.attempt > self.trigger.retry.attempts:
+                delivery.attempt = self.trigger.retry.attempts
+                self.ended(delivery, Crashed(f"its instance died {died} times while it held this event"), timedelta())
+            else:
+                held.append(delivery)
+        if held:
+            self._submit(held)
+
+    # --- what the pool says ----------------------------------------------------------------------------------------
+
+    def succeeded(self, deliveries: list[Delivery]) -> None:
+        """These returned with nothing to report."""
+        by_place: dict[tuple[Subscription, Source], list[Held]] = defaultdict(list)
+        for delivery in deliveries:
+            held = _held(delivery)
+            by_place[held.subscription, held.source].append(held)
+        for (subscription, source), group in by_place.items():
+            counters = Counter(succeeded=len(group))
+            happenings: list[Happening] = []
+            if source is Source.TOPIC:
+                counters["delivered"] = len(group)
+            else:
+                counters["delivered"] = sum(held.opens for held in group)
+            if len(group) == 1:
+                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
+            else:
+                happenings.append(SucceededMany(self.trigger.name, len(group)))
+            subscription.settlers[source].settle(
+                Settling(acks=[held.entry_id for held in group], counters=counters, happenings=happenings)
+            )
+
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
+        """An attempt ended with something to decide on."""
+        held = _held(delivery)
+        if isinstance(outcome, Interrupted):
+            if self.takes:
+                self.pool.submit([held])
+            else:
+                self._give_back([held])
+            return
+        now = self._clock.now()
+        decision = settle(
+            self.trigger,
+            held.attempt,
+            outcome,
+            first_delivered=datetime.fromtimestamp(held.first_delivered_ms / 1000, UTC),
+            now=now,
+            random=self._random(),
+        )
+        counters = Counter(delivered=int(held.opens))
+        match decision:
+            case Ack(emits, unemitted):
+                entry = settling.acked(held, emits)
+                counters.update(succeeded=1, emitted=len(emits), unemitted=int(unemitted))
+                if unemitted and self.revision not in self._unemitted_shown:
+                    self._unemitted_shown.add(self.revision)
+                    settling.warn(
+                        self._listener,
+                        self.trigger.name,
+                        f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
+                    )
+            case RetryAt(due, failure):
+                entry = settling.retried(held, outcome, due, failure, now)
+                counters.update(failed=1, retried=1)
+                self._on_due(held.subscription, int(due.timestamp() * 1000))
+            case DeadLetter():
+                entry = settling.dead(held, self.trigger.name, outcome, decision, now, self._instance, self.revision)
+                counters.update(failed=1, dead_lettered=1)
+            case Release():
+                self._give_back([held])
+                return
+        held.subscription.settlers[held.source].settle(
+            Settling(entries=[entry], counters=counters, happenings=[self._invoked(held, outcome, decision, elapsed)])
+        )
+
+    def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
+        """Keep a captured line for a possible dead letter, and show it."""
+        if delivery is not None:
+            if delivery.output is None:
+                delivery.output = []
+            if len(delivery.output) < settling.LOG_LINES:
+                delivery.output.append(text)
+        invocation = None if delivery is None else delivery.invocation_id
+        self._listener.tell(Captured(self.trigger.name, invocation, stream, text))
+
+    def loaded(self, ready: Ready) -> None:
+        """The function is there: fetch."""
+        self.revision = ready.revision
+        self.known.set()
+        if self.state is not State.BLOCKED:
+            self._set_state(State.OK, None)
+        self._awake.set()
+
+    def broken(self, message: str, traceback: str) -> None:
+        """The function does not load: its events wait on the server, for this or any other instance."""
+        self.known.set()
+        self._set_state(State.BROKEN, message, traceback)
+        self._give_back(self.pool.release_waiting())
+        asyncio.get_running_loop().call_later(BROKEN_RETRY.total_seconds(), self._load_again)
+
+    def has_room(self) -> None:
+        """The pool accounted for something; room itself grows when it is settled."""
+
+    # --- what the settlers say ---------------------------------------------------------------------------------------
+
+    def settled(self, count: int, happenings: list[Happening]) -> None:
+        """So many deliveries are off the list."""
+        self.unsettled -= count
+        for happening in happenings:
+            self._listener.tell(happening)
+        self._awake.set()
+
+    def blocked(self, subscription: Subscription, problem: str | None) -> None:
+        """A settler cannot do its work, or can again."""
+        self._blocked(subscription, problem)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _invoked(
+        self, held: Held, outcome: Outcome, decision: Ack | RetryAt | DeadLetter, took: timedelta | None
+    ) -> Invoked:
+        return Invoked(
+            self.trigger.name,
+            held.invocation_id,
+            held.topic,
+            held.stream_id,
+            held.attempt,
+            self.trigger.retry.attempts,
+            outcome,
+            decision,
+            took,
+        )
+
+    def _give_back(self, deliveries: list[Delivery] | list[Held]) -> None:
+        """Hand deliveries to whoever takes them next, without burning an attempt."""
+        by_place: dict[tuple[Subscription, Source], list[bytes]] = defaultdict(list)
+        for delivery in deliveries:
+            held = _held(delivery)
+            by_place[held.subscription, held.source].append(held.entry_id)
+        for (subscription, source), entries in by_place.items():
+            task = asyncio.create_task(self._release(subscription, source, entries))
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
+
+    async def _release(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
+        tries = 0
+        while True:
+            try:
+                await subscription.group.release(source, entries)
+                break
+            except BrokerError:
+                # What is not handed over now is taken over once this instance is gone.
+                await self._clock.sleep(later(tries, self._random()))
+                tries += 1
+        self.unsettled -= len(entries)
+        self._awake.set()
+
+    def _load_again(self) -> None:
+        if self.state is State.BROKEN and not self._draining:
+            self.pool.warm_up()
+
+    def _blocked(self, subscription: Subscription, problem: str | None) -> None:
+        if subscription.problem == problem:
+            return
+        subscription.problem = problem
+        problems = [s.problem for s in self.subscriptions.values() if s.problem is not None]
+        if self.state in (State.OK, State.BLOCKED):
+            self._set_state(State.BLOCKED if problems else State.OK, problems[0] if problems else None)
+
+    def _set_state(self, state: State, problem: str | None, traceback: str = "") -> None:
+        changed = (state, problem) != (self.state, self.problem)
+        self.state, self.problem = state, problem
+        if changed:
+            self._listener.tell(StateChanged(self.trigger.name, state, problem, traceback))
+
+
+def _held(delivery: Delivery) -> Held:
+    if not isinstance(delivery, Held):
+        raise TypeError("a pool gives back only what its dispatcher submitted")
+    return delivery

@@ -1,0 +1,26 @@
+"""A delivery as its dispatcher holds it: what the pool runs, and where it must be settled."""
+
+from evfn.broker.group import Source
+from evfn.broker.record import Attempt, Origin, Record
+from evfn.services.subscription import Subscription
+from evfn.workers.delivery import Delivery
+
+
+class Held(Delivery, eq=False):
+    """`record` is what the inbox entry carried; None for an event straight from its topic."""
+
+    subscription: Subscription
+    source: Source
+    entry_id: bytes
+    first_delivered_ms: int
+    record: Record | None
+
+    @property
+    def opens(self) -> bool:
+        """Whether settling it counts a delivery: every path to a function but the retry of one that was counted."""
+        return self.record is None or self.record.origin is not Origin.RETRY
+
+    @property
+    def history(self) -> list[Attempt]:
+        """The attempts before this one."""
+        return [] if self.record is None else self.record.history

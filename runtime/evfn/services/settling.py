@@ -1,0 +1,81 @@
+"""What a decision becomes for the broker: the entry to settle, with its record or its dead letter."""
+
+from datetime import datetime
+
+from evfn.broker.dead_letters import DeadLetter as StoredLetter
+from evfn.broker.dead_letters import StoredError
+from evfn.broker.group import Entry
+from evfn.broker.record import Attempt, Origin, Record, pack
+from evfn.listener import Listener, Warned
+from evfn.outcome import Crashed, Emit, Failure, Outcome, Succeeded, TimedOut
+from evfn.services.held import Held
+from evfn.settlement import DeadLetter
+from evfn.traceback import format_failure
+
+LOG_LINES = 1000
+"""How many captured lines of the last attempt a dead letter keeps."""
+SUCCEEDED = Succeeded()
+_MESSAGE = 500
+
+
+def acked(held: Held, emits: tuple[Emit, ...]) -> Entry:
+    """Done, with these emits."""
+    return Entry.ack(held.entry_id, emits)
+
+
+def retried(held: Held, outcome: Outcome, due: datetime, failure: Failure, now: datetime) -> Entry:
+    """Waiting for its next attempt."""
+    record = Record(
+        topic=held.topic,
+        stream_id=held.stream_id,
+        invocation_id=held.invocation_id,
+        attempt=held.attempt + 1,
+        origin=Origin.RETRY,
+        first_delivered_ms=held.first_delivered_ms,
+        history=[*held.history, _attempt(held, outcome, failure, now)],
+        fields=held.fields,
+    )
+    return Entry.retry(held.entry_id, held.invocation_id, int(due.timestamp() * 1000), pack(record))
+
+
+def dead(
+    held: Held, trigger: str, outcome: Outcome, decision: DeadLetter, now: datetime, instance: str, revision: str
+) -> Entry:
+    """For a person to look at, with all they need, and the record that takes it back."""
+    stack = outcome.stack if isinstance(outcome, TimedOut | Crashed) else ""
+    letter = StoredLetter(
+        trigger=trigger,
+        topic=held.topic,
+        invocation_id=held.invocation_id,
+        reason=decision.reason,
+        error=StoredError(decision.failure.type, decision.failure.message, stack or format_failure(decision.failure)),
+        attempts=held.attempt,
+        history=[*held.history, _attempt(held, outcome, decision.failure, now)],
+        first_delivered_ms=held.first_delivered_ms,
+        dead_ms=int(now.timestamp() * 1000),
+        instance=instance,
+        revision=revision,
+        log="\n".join(held.output or ()),
+        record=Record(
+            topic=held.topic,
+            stream_id=held.stream_id,
+            invocation_id=held.invocation_id,
+            attempt=1,
+            origin=Origin.REDRIVE,
+            first_delivered_ms=held.first_delivered_ms,
+            history=[],
+            fields=held.fields,
+        ),
+    )
+    return Entry.dead(held.entry_id, letter)
+
+
+def warn(listener: Listener, trigger: str, text: str) -> None:
+    """One line for the person who watches."""
+    listener.tell(Warned(text, trigger))
+
+
+def _attempt(held: Held, outcome: Outcome, failure: Failure, now: datetime) -> Attempt:
+    kind = {"TimedOut": "timed_out", "Crashed": "crashed", "Rejected": "rejected"}.get(type(outcome).__name__, "failed")
+    first_line = f"{failure.type}: {failure.message}".partition("\n")[0]
+    return Attempt(held.attempt, kind, int(now.timestamp() * 1000), first_line[:_MESSAGE])

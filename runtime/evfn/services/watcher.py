@@ -1,0 +1,54 @@
+"""Wakes dispatchers when their streams grow, and every few seconds anyway: the watch is a hint, never the truth."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from evfn.broker.group import Source
+from evfn.broker.watch import Watch
+from evfn.clock import Clock
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.subscription import Subscription
+
+SWEEP = timedelta(seconds=5)
+"""How often everything is fetched once, watched or not."""
+
+
+class Watcher:
+    """Ties stream keys to the triggers that read them."""
+
+    def __init__(self, watch: Watch, dispatchers: Callable[[], Iterable[Dispatcher]], clock: Clock) -> None:
+        self._watch = watch
+        self._dispatchers = dispatchers
+        self._clock = clock
+        self._by_key: dict[str, list[tuple[Dispatcher, Subscription, Source]]] = {}
+        watch.on_wake = self._wake
+        watch.on_reset = self._reset
+
+    def add(self, dispatcher: Dispatcher, subscription: Subscription) -> None:
+        """Watch both streams of this subscription."""
+        for source in Source:
+            key = subscription.group.key(source)
+            self._by_key.setdefault(key, []).append((dispatcher, subscription, source))
+            self._watch.arm(key)
+
+    async def run(self) -> None:
+        """Sweep until cancelled; the watch itself runs on its own connection."""
+        watching = asyncio.create_task(self._watch.run())
+        try:
+            while True:
+                await self._clock.sleep(SWEEP)
+                self._reset()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def _wake(self, key: str) -> None:
+        for dispatcher, subscription, source in self._by_key.get(key, ()):
+            dispatcher.wake(subscription, source)
+        # Armed again before the dispatcher's fetch goes out: what is added after that fetch causes another push.
+        self._watch.arm(key)
+
+    def _reset(self) -> None:
+        for dispatcher in self._dispatchers():
+            dispatcher.wake_all()
