@@ -1,7 +1,7 @@
 """The `evfn` command: finds the verb, imports only that, and turns every error into a line and an exit code.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or invalid manifest; 3 finished, but events were dead-lettered. What a signal
-aborted ends by that signal.
+Exit codes: 0 done; 1 failed; 2 wrong usage or invalid manifest; 3 finished, but events were dead-lettered. What a
+signal aborted ends by that signal.
 """
 
 import contextlib

@@ -4,9 +4,20 @@ A free lock means that its instance is dead, at once and for certain: no beat ne
 """
 
 import contextlib
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evfn.file_lock import FileLock
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """An instance that runs now; its server's URL may hold a password, so it is not shown by itself."""
+
+    instance: str
+    pid: int
+    server: str = field(repr=False)
 
 
 class InstanceLock:
@@ -31,7 +42,7 @@ class InstanceLock:
         lock = FileLock.acquire(unnamed)
         if lock is None:
             raise FileExistsError(f"an instance {instance} is starting already")
-        lock.write(server)
+        lock.write(f"{server}\n{os.getpid()}\n")
         unnamed.rename(path)
         return cls(path, lock)
 
@@ -58,15 +69,15 @@ def ids(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "instances").glob("*.lock"))
 
 
-def server_in_use(folder: Path) -> str | None:
-    """The server URL that a living instance of this folder said it uses, if one did."""
+def living(folder: Path) -> list[Living]:
+    """Every instance of this folder that runs now."""
+    found: list[Living] = []
     for instance in ids(folder):
         if held(folder, instance):
-            with contextlib.suppress(OSError):
-                server = _path(folder, instance).read_text().strip()
-                if server:
-                    return server
-    return None
+            with contextlib.suppress(OSError, ValueError):
+                server, pid = _path(folder, instance).read_text().splitlines()[:2]
+                found.append(Living(instance, int(pid), server))
+    return found
 
 
 def clear(folder: Path, instance: str) -> None:

@@ -86,7 +86,7 @@ def _server(option: str | None, environ: Mapping[str, str], state: Path) -> Serv
         return Server(option, "--redis")
     if environ.get("EVFN_REDIS_URL"):
         return Server(environ["EVFN_REDIS_URL"], "EVFN_REDIS_URL")
-    running = instance_lock.server_in_use(state)
+    running = next((each.server for each in instance_lock.living(state)), "")
     # An instance on the embedded server names it as well, but that one is ours to keep alive, not just to connect to.
     if running and not running.endswith("/" + socket_path.file_name(state)):
         return Server(running, "the instance running in this project")

@@ -13,7 +13,7 @@ from evfn.broker.connection import Connection, mask
 from evfn.broker.group import Group, Source
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
-from evfn.broker.start import Starter
+from evfn.broker.start import Action, Starter
 from evfn.broker.topics import discover
 from evfn.broker.watch import Watch
 from evfn.clock import Clock, SystemClock
@@ -29,9 +29,9 @@ from evfn.services.subscription import Subscription
 from evfn.services.watcher import Watcher
 from evfn.topic import Pattern, is_pattern
 from evfn.trigger import DataMode, Project, Trigger
+from evfn.workers.frame import SLOTS
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import WorkerConfig
-from evfn.workers.frame import SLOTS
 from evfn.workers.template_process import Template
 
 DRAIN = timedelta(seconds=30)
@@ -83,7 +83,7 @@ class Instance:
         self._clock = clock
         self._random = random.Random().random
         self._instances = Instances(connection, self._keys)
-        self._starter = Starter(connection, self._keys, project)
+        self._starter = Starter(connection, self._keys)
         self._modes = {topic: rules.data for topic, rules in project.topics}
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._promoter = Promoter(lambda: self.dispatchers, clock, self._random)
@@ -174,7 +174,7 @@ class Instance:
         return self._modes.get(topic, DataMode.AUTO)
 
     async def _discover(self, *, first: bool) -> None:
-        """Find the topics of every trigger; exact names exist as soon as they are named, patterns when a stream does."""
+        """Find the topics of every trigger: exact names need only be named, patterns need a stream."""
         patterns = {
             pattern
             for d in self.dispatchers
@@ -194,10 +194,28 @@ class Instance:
                 if text in compiled:
                     topics |= {topic for topic in found if compiled[text].matches(topic)}
             new = sorted(topics - dispatcher.subscriptions.keys())
-            for said in await self._starter.start(dispatcher.trigger, new, first=first):
-                self._warn(said)
+            if not first and not new:
+                continue
+            await self._start(dispatcher.trigger, new)
             for topic in new:
                 self._subscribe(dispatcher, topic)
+
+    async def _start(self, trigger: Trigger, topics: list[str]) -> None:
+        """Make the trigger's groups on these topics and say what a person may not expect."""
+        group = self._project.group(trigger.name)
+        for started in await self._starter.start(group, trigger.topics, topics, trigger.start):
+            if isinstance(started, BrokerError):
+                self._warn(f"{trigger.name}: {started}")
+            elif started.action is Action.INEFFECTIVE:
+                self._warn(
+                    f"{trigger.name}: a changed `start` has no effect on {started.topic}, events were delivered;"
+                    " `evfn replay` delivers past events again"
+                )
+            elif started.action is Action.CREATED and started.skipped:
+                self._warn(
+                    f"{trigger.name}: {started.skipped} older events on {started.topic} are not delivered"
+                    " (write `start: earliest` in the manifest to have them)"
+                )
 
     def _subscribe(self, dispatcher: Dispatcher, topic: str) -> None:
         group = Group(self._connection, self._keys, topic, self._project.group(dispatcher.trigger.name), self.id)

@@ -1,4 +1,4 @@
-"""A failure as a person reads it: causes first, the user's frames with their source lines. Reads files, runs nothing."""
+"""A failure as a person reads it: causes first, the user's frames with their source lines."""
 
 import linecache
 

@@ -153,4 +153,5 @@ class Connection:
 
 
 def _pack(command: Sequence[Argument]) -> bytes:
-    return hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub names a tuple of one
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub names a tuple of one
+    return packed

@@ -77,7 +77,7 @@ def fields(letter: DeadLetter) -> list[bytes]:
     return result
 
 
-def parse(id: bytes, values: list[bytes]) -> DeadLetter:
+def parse(entry_id: bytes, values: list[bytes]) -> DeadLetter:
     """Read an entry back. Never fails: what is missing or makes no sense is empty, its record None."""
     stored = dict(zip(values[::2], values[1::2], strict=False))
 
@@ -99,7 +99,7 @@ def parse(id: bytes, values: list[bytes]) -> DeadLetter:
         revision=text("revision"),
         log=text("log"),
         record=_record(stored.get(b"record")),
-        id=id.decode("ascii", "replace"),
+        id=entry_id.decode("ascii", "replace"),
     )
 
 

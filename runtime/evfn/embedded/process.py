@@ -3,12 +3,14 @@
 import asyncio
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from evfn.embedded.ping import Answer, ping, shut_down
 from evfn.errors import EvfnError
@@ -18,6 +20,7 @@ POLL_SECONDS = 0.003
 STOP_SECONDS = 10.0
 LOG_LINES = 5
 _PR_SET_PDEATHSIG = 1
+_DAMAGED = re.compile(r"Bad file format reading the append only file ([^\s:]+)")
 
 
 class EmbeddedServerFailed(EvfnError):  # noqa: N818 - reads as a state
@@ -131,13 +134,17 @@ class ServerProcess:
                 file.seek(self._log_from)
                 lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         said = "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
-        if any("Bad file format reading the append only file" in line for line in lines):
-            manifest = self._state / "data" / "appendonlydir" / "appendonly.aof.manifest"
+        damaged = next((match.group(1) for line in lines if (match := _DAMAGED.search(line))), None)
+        if damaged is not None:
             checker = self._state / "valkey-check-aof"
+            # The checker of Valkey 9.1 stumbles over its own snapshots, so it gets the log file and not the manifest.
+            mend = f"ln -sf {quote(str(self._program))} {quote(str(checker))} && {quote(str(checker))} --fix " + quote(
+                str(self._state / "data" / "appendonlydir" / damaged)
+            )
             return (
                 f"the events in {self._state / 'data'} are damaged and the embedded server does not start; nothing was"
-                f" deleted.\nKeep a copy of that folder first. Then cut off what follows the damage:\n"
-                f"  ln -sf {self._program} {checker} && {checker} --fix {manifest}\n"
+                f" deleted.\nKeep a copy of that folder first. Then cut off the damage and all that follows it:\n"
+                f"  {mend}\n"
                 "or put a backup in its place, or move the folder away to begin without events. The server said:\n"
                 + said
             )

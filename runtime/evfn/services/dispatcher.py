@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from evfn.broker.connection import later
 from evfn.broker.group import Claimed, GroupGone, Source
-from evfn.broker.record import Record, unpack
+from evfn.broker.record import unpack
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.event import Subject
@@ -195,6 +195,8 @@ class Dispatcher:
     ) -> None:
         now_ms = int(self._clock.now().timestamp() * 1000)
         self.unsettled += len(entries)
+        if source is Source.TOPIC:
+            subscription.settlers[source].last_delivered = entries[-1][0]
         gone = [entry for entry, fields in entries if fields is None]
         if gone:
             self._drop(subscription, source, gone)
@@ -212,7 +214,7 @@ class Dispatcher:
             if self._filter is not None:
                 if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
                     await asyncio.sleep(0)
-                matched, failed = self._matches(subscription, entry, fields)
+                matched, failed = self._matches(self._filter, subscription, entry, fields)
                 errors += failed
                 if not matched:
                     filtered.append(entry)
@@ -269,11 +271,12 @@ class Dispatcher:
             record=record,
         )
 
-    def _matches(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> tuple[bool, int]:
-        assert self._filter is not None
+    def _matches(
+        self, condition: Filter, subscription: Subscription, entry: bytes, fields: list[bytes]
+    ) -> tuple[bool, int]:
         subject = Subject(subscription.topic, entry.decode(), fields, self._modes(subscription.topic))
         try:
-            return self._filter.matches(subject), 0
+            return condition.matches(subject), 0
         except FilterError as error:
             if not self._filter_failure_shown:
                 self._filter_failure_shown = True
@@ -315,6 +318,7 @@ class Dispatcher:
             died = claim.delivery_count - 1
             delivery.attempt += died
             delivery.suspect = charged
+            delivery.deliveries = claim.delivery_count
             if delivery.attempt > self.trigger.retry.attempts:
                 delivery.attempt = self.trigger.retry.attempts
                 self.ended(delivery, Crashed(f"its instance died {died} times while it held this event"), timedelta())
@@ -364,30 +368,26 @@ class Dispatcher:
             now=now,
             random=self._random(),
         )
-        counters = Counter(delivered=int(held.opens))
+        counters = {"delivered": 1} if held.opens else {}
         match decision:
             case Ack(emits, unemitted):
-                entry = settling.acked(held, emits)
-                counters.update(succeeded=1, emitted=len(emits), unemitted=int(unemitted))
-                if unemitted and self.revision not in self._unemitted_shown:
-                    self._unemitted_shown.add(self.revision)
-                    settling.warn(
-                        self._listener,
-                        self.trigger.name,
-                        f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
-                    )
-            case RetryAt(due, failure):
-                entry = settling.retried(held, outcome, due, failure, now)
-                counters.update(failed=1, retried=1)
+                counters |= {"succeeded": 1, "emitted": len(emits)}
+                if unemitted:
+                    counters["unemitted"] = 1
+                    self._say_unemitted()
+                entry = settling.acked(held, emits, counters)
+            case RetryAt(due, _):
+                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1})
                 self._on_due(held.subscription, int(due.timestamp() * 1000))
             case DeadLetter():
-                entry = settling.dead(held, self.trigger.name, outcome, decision, now, self._instance, self.revision)
-                counters.update(failed=1, dead_lettered=1)
+                counters |= {"failed": 1, "dead_lettered": 1}
+                by = (self._instance, self.revision)
+                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters)
             case Release():
                 self._give_back([held])
                 return
         held.subscription.settlers[held.source].settle(
-            Settling(entries=[entry], counters=counters, happenings=[self._invoked(held, outcome, decision, elapsed)])
+            Settling(entries=[entry], happenings=[self._invoked(held, outcome, decision, elapsed)])
         )
 
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
@@ -447,6 +447,15 @@ class Dispatcher:
             decision,
             took,
         )
+
+    def _say_unemitted(self) -> None:
+        if self.revision not in self._unemitted_shown:
+            self._unemitted_shown.add(self.revision)
+            settling.warn(
+                self._listener,
+                self.trigger.name,
+                f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
+            )
 
     def _give_back(self, deliveries: list[Delivery] | list[Held]) -> None:
         """Hand deliveries to whoever takes them next, without burning an attempt."""

@@ -14,6 +14,7 @@ class Held(Delivery, eq=False):
     entry_id: bytes
     first_delivered_ms: int
     record: Record | None
+    deliveries: int = 1
 
     @property
     def opens(self) -> bool:

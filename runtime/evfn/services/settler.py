@@ -22,7 +22,10 @@ HELD_RETRY = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """A few deliveries to settle together: plain acks and entries with more to do, what they count, what to tell."""
+    """A few deliveries to settle together: plain acks with what they count, or one entry that has more to do.
+
+    An entry counts for itself. `happenings` are told once all of it is stored.
+    """
 
     acks: list[bytes] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -59,11 +62,7 @@ class Settler:
         self._task: asyncio.Task[None] | None = None
         self._blocked_timer: asyncio.TimerHandle | None = None
         self._troubled = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way; what a blocked key holds back does not count."""
-        return not self._waiting and self._task is None
+        self.last_delivered = b""
 
     @property
     def blocked(self) -> int:
@@ -106,6 +105,7 @@ class Settler:
             acks=[entry for settling in batch for entry in settling.acks],
             entries=[entry for settling in batch for entry in settling.entries],
             counters=dict(counters),
+            last_delivered=self.last_delivered,
         )
         tries = 0
         while True:
@@ -124,16 +124,35 @@ class Settler:
         if reply.fenced:
             self._on_fenced()
             return
+        refused = {each.id for each in reply.refused}
         if reply.blocked is not None:
-            self._hold(batch, reply.blocked)
+            self._trouble(
+                f"the key {reply.blocked} holds something else than evfn keeps there; nothing is lost meanwhile"
+            )
+            self._hold(batch)
             return
-        self._trouble(None)
-        refused = {status.id: status.key for status in reply.refused}
-        settled = len(call.acks) + len(call.entries) - len(refused)
-        if refused:
-            # Undone by the script and pending again: only these entries wait, their counters were not counted.
-            self._refused(batch, refused)
-        self._on_settled(settled, [happening for settling in batch for happening in settling.happenings])
+        if reply.refused:
+            first = reply.refused[0]
+            self._trouble(f"the key {first.key} cannot be written: {first.error}; nothing is lost meanwhile")
+            self._hold([settling for settling in batch if any(entry.id in refused for entry in settling.entries)])
+            batch = [settling for settling in batch if not any(entry.id in refused for entry in settling.entries)]
+        elif not self._blocked:
+            self._trouble(None)
+        count = sum(len(settling) for settling in batch)
+        self._on_settled(count, [happening for settling in batch for happening in settling.happenings])
+
+    def _hold(self, settlings: list[Settling]) -> None:
+        """Keep these back; they are still pending for us, and tried again until their key is mended."""
+        self._blocked += settlings
+        if self._blocked_timer is None:
+            seconds = HELD_RETRY.total_seconds()
+            self._blocked_timer = asyncio.get_running_loop().call_later(seconds, self._try_blocked)
+
+    def _try_blocked(self) -> None:
+        self._blocked_timer = None
+        blocked, self._blocked = self._blocked, []
+        for settling in blocked:
+            self.settle(settling)
 
     def _trouble(self, problem: str | None) -> None:
         if problem is not None or self._troubled:

@@ -1,15 +1,16 @@
 """What a decision becomes for the broker: the entry to settle, with its record or its dead letter."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from evfn.broker.dead_letters import DeadLetter as StoredLetter
-from evfn.broker.dead_letters import StoredError
+from evfn.broker.dead_letter import DeadLetter as StoredLetter
+from evfn.broker.dead_letter import StoredError
 from evfn.broker.group import Entry
 from evfn.broker.record import Attempt, Origin, Record, pack
 from evfn.listener import Listener, Warned
 from evfn.outcome import Crashed, Emit, Failure, Outcome, Succeeded, TimedOut
 from evfn.services.held import Held
-from evfn.settlement import DeadLetter
+from evfn.settlement import DeadLetter, RetryAt
 from evfn.traceback import format_failure
 
 LOG_LINES = 1000
@@ -18,12 +19,12 @@ SUCCEEDED = Succeeded()
 _MESSAGE = 500
 
 
-def acked(held: Held, emits: tuple[Emit, ...]) -> Entry:
+def acked(held: Held, emits: tuple[Emit, ...], counters: Mapping[str, int]) -> Entry:
     """Done, with these emits."""
-    return Entry.ack(held.entry_id, emits)
+    return Entry.ack(held.entry_id, emits, counters=counters, deliveries=held.deliveries)
 
 
-def retried(held: Held, outcome: Outcome, due: datetime, failure: Failure, now: datetime) -> Entry:
+def retried(held: Held, outcome: Outcome, decision: RetryAt, now: datetime, counters: Mapping[str, int]) -> Entry:
     """Waiting for its next attempt."""
     record = Record(
         topic=held.topic,
@@ -32,16 +33,25 @@ def retried(held: Held, outcome: Outcome, due: datetime, failure: Failure, now: 
         attempt=held.attempt + 1,
         origin=Origin.RETRY,
         first_delivered_ms=held.first_delivered_ms,
-        history=[*held.history, _attempt(held, outcome, failure, now)],
+        history=[*held.history, _attempt(held, outcome, decision.failure, now)],
         fields=held.fields,
     )
-    return Entry.retry(held.entry_id, held.invocation_id, int(due.timestamp() * 1000), pack(record))
+    due_ms = int(decision.due.timestamp() * 1000)
+    return Entry.retry(
+        held.entry_id, held.invocation_id, due_ms, pack(record), counters=counters, deliveries=held.deliveries
+    )
 
 
 def dead(
-    held: Held, trigger: str, outcome: Outcome, decision: DeadLetter, now: datetime, instance: str, revision: str
+    held: Held,
+    trigger: str,
+    outcome: Outcome,
+    decision: DeadLetter,
+    now: datetime,
+    by: tuple[str, str],
+    counters: Mapping[str, int],
 ) -> Entry:
-    """For a person to look at, with all they need, and the record that takes it back."""
+    """For a person to look at, with all they need, and the record that takes it back; `by` is instance and revision."""
     stack = outcome.stack if isinstance(outcome, TimedOut | Crashed) else ""
     letter = StoredLetter(
         trigger=trigger,
@@ -53,8 +63,8 @@ def dead(
         history=[*held.history, _attempt(held, outcome, decision.failure, now)],
         first_delivered_ms=held.first_delivered_ms,
         dead_ms=int(now.timestamp() * 1000),
-        instance=instance,
-        revision=revision,
+        instance=by[0],
+        revision=by[1],
         log="\n".join(held.output or ()),
         record=Record(
             topic=held.topic,
@@ -67,7 +77,7 @@ def dead(
             fields=held.fields,
         ),
     )
-    return Entry.dead(held.entry_id, letter)
+    return Entry.dead(held.entry_id, letter, counters=counters, deliveries=held.deliveries)
 
 
 def warn(listener: Listener, trigger: str, text: str) -> None:

@@ -1,0 +1,193 @@
+"""What `evfn run` prints: one line per invocation, with what the function wrote and where it failed in place.
+
+When a trigger has more to say than a person reads, its lines of that moment become one line of counts.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from evfn.listener import (
+    Captured,
+    FilterFailed,
+    Happening,
+    Invoked,
+    Started,
+    StateChanged,
+    Stopping,
+    SucceededMany,
+    TriggerState,
+    Warned,
+)
+from evfn.outcome import Crashed, Failed, Rejected, Succeeded, TimedOut
+from evfn.settlement import Ack, DeadLetter, RetryAt
+from evfn.traceback import format_failure, place
+from evfn_cli.render import escape, escape_lines, seconds, shorten
+
+BURST = 40
+"""Lines a trigger may have within one moment before the rest of them is counted."""
+MOMENT_SECONDS = 1.0
+
+
+class Log:
+    """A listener that prints. `write` takes one line, `folder` is the project's, to shorten the names of files."""
+
+    def __init__(
+        self, write: Callable[[str], None], folder: Path, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.dead_letters = 0
+        self._write = write
+        self._folder = f"{folder}/"
+        self._clock = clock
+        self._width = 0
+        self._moment = clock()
+        self._lines: Counter[str] = Counter()
+        self._counted: dict[str, Counter[str]] = {}
+
+    def tell(self, happening: Happening) -> None:
+        """Print it, or count it where too much happens."""
+        match happening:
+            case Started():
+                self._started(happening)
+            case Invoked():
+                self._invoked(happening)
+            case SucceededMany(trigger, count):
+                self._count(trigger, "ok", count)
+            case Captured(trigger, _, stream, text):
+                if self._room(trigger, "lines of output"):
+                    self._line(trigger, click.style("│ ", fg="red" if stream == "stderr" else None) + escape(text))
+            case StateChanged():
+                self._state(happening)
+            case FilterFailed():
+                self._line(
+                    happening.trigger,
+                    click.style("filter error", fg="yellow")
+                    + escape(f" on {happening.topic} {happening.stream_id}: {happening.failure.message}"),
+                )
+                self._line(happening.trigger, f"  the event: {escape(shorten(happening.event))}")
+                self._line(happening.trigger, "  it does not match; further ones are only counted (evfn status)")
+            case Warned(text, trigger):
+                self._line(trigger or "evfn", click.style("warning: ", fg="yellow") + escape_lines(text))
+            case Stopping(cause, running):
+                self.flush()
+                rest = (
+                    f", {running} still running: they are finished first; again to abort"
+                    if running
+                    else "; again to abort"
+                )
+                self._line("evfn", f"{escape(cause)}: taking nothing new{rest}")
+
+    def tick(self) -> None:
+        """To be called about once a moment: prints the counts of the last one, and lines may appear again."""
+        if self._clock() - self._moment >= MOMENT_SECONDS:
+            self.flush()
+            self._moment = self._clock()
+            self._lines.clear()
+
+    def flush(self) -> None:
+        """Print what was only counted so far."""
+        counted, self._counted = self._counted, {}
+        for trigger, kinds in counted.items():
+            said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+            self._line(trigger, click.style("… ", dim=True) + said)
+
+    def _started(self, started: Started) -> None:
+        self._width = max([len(each.trigger) for each in started.watched], default=0)
+        count = len([each for each in started.watched if each.enabled])
+        self._write(
+            f"{escape(started.project)}: watching {count} trigger{'' if count == 1 else 's'} on {started.server}"
+        )
+        for each in started.watched:
+            emits = f" → {', '.join(each.emits)}" if each.emits else ""
+            condition = f"  if {shorten(' '.join(each.filter.split()), 60)}" if each.filter else ""
+            waiting = f"  ({each.waiting:,} waiting)" if each.waiting else ""
+            state = "" if each.enabled else "  disabled: its events wait"
+            self._write(
+                escape(f"  {each.trigger:{self._width}}  {', '.join(each.topics)} → {each.function}{emits}")
+                + escape(condition + waiting + state)
+            )
+
+    def _invoked(self, invoked: Invoked) -> None:
+        if isinstance(invoked.settlement, DeadLetter):
+            self.dead_letters += 1
+        kind = "ok" if isinstance(invoked.settlement, Ack) else _dead_or_failed(invoked)
+        if not self._room(invoked.trigger, kind):
+            return
+        where = f"{invoked.topic} {invoked.stream_id}"
+        took = "" if invoked.duration is None else f" {seconds(invoked.duration.total_seconds())}"
+        attempt = f", attempt {invoked.attempt} of {invoked.attempts}" if invoked.attempt > 1 else ""
+        match invoked.settlement:
+            case Ack(emits):
+                to = Counter(emit.topic for emit in emits)
+                emitted = ", ".join(topic if count == 1 else f"{topic} ({count:,})" for topic, count in to.items())
+                arrow = f"  → {emitted}" if emitted else ""
+                self._line(invoked.trigger, click.style("ok", fg="green") + escape(f"{took}{attempt}  {where}{arrow}"))
+            case RetryAt(due, failure):
+                again = max(0.0, (due - datetime.now(UTC)).total_seconds())
+                text = f", attempt {invoked.attempt} of {invoked.attempts}, next in {seconds(again)}  {where}"
+                self._failed(invoked, _ended(invoked) + text, failure.message, shown=invoked.attempt == 1)
+            case DeadLetter(reason, failure):
+                text = f"dead letter ({reason.value}) after attempt {invoked.attempt} of {invoked.attempts}  {where}"
+                self._failed(invoked, text, failure.message, shown=True)
+
+    def _failed(self, invoked: Invoked, text: str, message: str, *, shown: bool) -> None:
+        failure = invoked.outcome.failure if isinstance(invoked.outcome, Failed | Rejected) else None
+        error = message if failure is None else f"{failure.type.rpartition('.')[2]}: {failure.message}"
+        at = place(failure).removeprefix(self._folder) if failure is not None else ""
+        end = f"  {at}" if at else ""
+        self._line(invoked.trigger, click.style(escape(text), fg="red") + escape(f"  {shorten(error)}{end}"))
+        if not shown:
+            return
+        if failure is not None and failure.frames:
+            self._block(invoked.trigger, format_failure(failure))
+        elif isinstance(invoked.outcome, TimedOut | Crashed) and invoked.outcome.stack:
+            self._block(invoked.trigger, invoked.outcome.stack)
+
+    def _state(self, changed: StateChanged) -> None:
+        if changed.state is TriggerState.OK:
+            self._line(changed.trigger, "ready")
+        elif changed.state is not TriggerState.LOADING:
+            problem = f": {escape_lines(changed.problem)}" if changed.problem else ""
+            self._line(changed.trigger, click.style(changed.state.value, fg="red") + problem)
+            if changed.traceback:
+                self._block(changed.trigger, changed.traceback)
+
+    def _block(self, trigger: str, text: str) -> None:
+        for line in escape_lines(text).replace(self._folder, "").splitlines():
+            self._line(trigger, f"    {line}")
+
+    def _line(self, trigger: str, text: str) -> None:
+        self._write(f"{escape(trigger):{self._width}}  {text}")
+
+    def _room(self, trigger: str, kind: str) -> bool:
+        """Whether this may have a line of its own; else it is counted."""
+        self.tick()
+        self._lines[trigger] += 1
+        if self._lines[trigger] <= BURST:
+            return True
+        self._count(trigger, kind, 1)
+        return False
+
+    def _count(self, trigger: str, kind: str, count: int) -> None:
+        self.tick()
+        self._counted.setdefault(trigger, Counter())[kind] += count
+
+
+def _dead_or_failed(invoked: Invoked) -> str:
+    return "dead letters" if isinstance(invoked.settlement, DeadLetter) else _ended(invoked)
+
+
+def _ended(invoked: Invoked) -> str:
+    match invoked.outcome:
+        case TimedOut():
+            return "timed out"
+        case Crashed():
+            return "crashed"
+        case Succeeded():
+            return "ok"
+        case _:
+            return "failed"

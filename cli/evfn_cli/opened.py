@@ -1,0 +1,61 @@
+"""The project a command works on: found, its manifest read, its warnings said."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from evfn import env_file
+from evfn.errors import UsageError
+from evfn.manifest import load
+from evfn.project import Location, locate
+from evfn.trigger import Project, Trigger
+from evfn_cli.options import choices
+from evfn_cli.render import escape, escape_lines, say
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`env_file` holds the variables of `.env` that the environment does not have itself."""
+
+    location: Location
+    project: Project
+    env_file: Mapping[str, str]
+
+    def trigger(self, name: str) -> Trigger:
+        """Raises UsageError, naming the nearest one, for a trigger that the manifest does not have."""
+        from evfn.nearest import did_you_mean
+
+        found = {trigger.name: trigger for trigger in self.project.triggers}
+        if name not in found:
+            hint = did_you_mean(name, found)
+            raise UsageError(f"there is no trigger {escape(name)!r}{hint}; there are: {', '.join(found)}")
+        return found[name]
+
+
+def open_project(context: click.Context, *, warn: bool = True) -> Opened:
+    """Find the project and read its manifest. Raises UsageError, ManifestError with every mistake, EnvFileError."""
+    location = locate(choices(context), here=Path.cwd(), environ=os.environ)
+    found = env_file.read(location.env_file)
+    # What the shell says wins over the file, as everywhere else.
+    extra = {name: value for name, value in found.items() if name not in os.environ}
+    loaded = load(
+        location.manifest,
+        functions_dir=location.functions,
+        environ={**extra, **os.environ},
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
+    if warn:
+        for warning in loaded.warnings:
+            say(escape_lines(str(warning)))
+    project = loaded.project
+    if location.name is not None:
+        if _NAME.fullmatch(location.name) is None:
+            raise UsageError(f"{location.name!r} cannot be a project's name: write a-z, 0-9 and -, at most 63 of them")
+        project = replace(project, name=location.name)
+    return Opened(location, project, extra)

@@ -1,0 +1,122 @@
+"""What is to be settled together, and in how many calls."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from evfn.broker import limits
+from evfn.broker.dead_letter import DeadLetter, fields
+from evfn.outcome import Emit
+
+
+class Kind(Enum):
+    """What becomes of an entry that needs more than its ack."""
+
+    ACK = "A"
+    RETRY = "R"
+    DEAD = "D"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One delivery to settle. `counters` are added exactly when it is; `deliveries` is its delivery count.
+
+    `due_ms` is an instant of this instance's clock; the script takes its distance from now and adds the server's time.
+    """
+
+    id: bytes
+    kind: Kind
+    emits: Sequence[Emit] = ()
+    due_ms: int = 0
+    invocation_id: str = ""
+    record: bytes = b""
+    letter: Sequence[bytes] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+    deliveries: int = 1
+
+    @classmethod
+    def ack(
+        cls,
+        entry_id: bytes,
+        emits: Sequence[Emit] = (),
+        *,
+        counters: Mapping[str, int] | None = None,
+        deliveries: int = 1,
+    ) -> "Entry":
+        """Done, with these emits."""
+        return cls(entry_id, Kind.ACK, emits=emits, counters=counters or {}, deliveries=deliveries)
+
+    @classmethod
+    def retry(
+        cls,
+        entry_id: bytes,
+        invocation_id: str,
+        due_ms: int,
+        record: bytes,
+        *,
+        counters: Mapping[str, int] | None = None,
+        deliveries: int = 1,
+    ) -> "Entry":
+        """To run again at `due_ms`; `record` is the packed Record of that run."""
+        return cls(
+            entry_id,
+            Kind.RETRY,
+            due_ms=due_ms,
+            invocation_id=invocation_id,
+            record=record,
+            counters=counters or {},
+            deliveries=deliveries,
+        )
+
+    @classmethod
+    def dead(
+        cls, entry_id: bytes, letter: DeadLetter, *, counters: Mapping[str, int] | None = None, deliveries: int = 1
+    ) -> "Entry":
+        """Kept for a person."""
+        return cls(entry_id, Kind.DEAD, letter=fields(letter), counters=counters or {}, deliveries=deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Deliveries of one source to settle together.
+
+    `acks` need nothing but their ack. `counters` are added when the (last) call takes anything off the list, so they
+    are for the plain acks; what an entry counts stands in the entry. `repeat` says that an earlier call with this
+    content may have been carried out. `last_delivered` is the highest topic id this instance was delivered.
+    """
+
+    acks: list[bytes] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    repeat: bool = False
+    last_delivered: bytes = b""
+
+
+def parts(batch: Batch) -> Iterator[Batch]:
+    """The batch in calls within the limits; counters and the last delivered id go with the last one."""
+    if not batch.entries and len(batch.acks) <= limits.IDS:
+        yield batch
+        return
+    result = [
+        Batch(acks=batch.acks[at : at + limits.IDS], repeat=batch.repeat)
+        for at in range(0, len(batch.acks), limits.IDS)
+    ]
+    current, emits, size = result.pop() if result else Batch(repeat=batch.repeat), 0, 0
+    for entry in batch.entries:
+        more, bytes_more = len(entry.emits), _size(entry)
+        held = len(current.acks) + len(current.entries)
+        # What is too large for a call with others has one for itself.
+        if held and (held >= limits.IDS or emits + more > limits.EMITS or size + bytes_more > limits.BYTES):
+            result.append(current)
+            current, emits, size = Batch(repeat=batch.repeat), 0, 0
+        current.entries.append(entry)
+        emits, size = emits + more, size + bytes_more
+    result.append(current)
+    yield from result[:-1]
+    yield replace(result[-1], counters=batch.counters, last_delivered=batch.last_delivered)
+
+
+def _size(entry: Entry) -> int:
+    if (why := limits.too_large(entry.emits)) is not None:
+        raise ValueError(why)
+    return limits.size_of(entry.emits) + len(entry.record) + sum(map(len, entry.letter))

@@ -1,0 +1,143 @@
+"""A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
+
+from enum import Enum
+from typing import cast
+
+from evfn.broker import claims
+from evfn.broker.batch import Batch, Entry, Kind
+from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
+from evfn.broker.connection import Connection
+from evfn.broker.keys import Keys
+from evfn.broker.promote import Promotion, promote
+from evfn.broker.refusal import GroupGone, KeyTaken
+from evfn.broker.settle import Place, Refused, Settled, settle
+from evfn.broker.start import Started, recreate_pair, start_pair
+from evfn.broker.status import GroupStatus, status
+from evfn.errors import BrokerError
+from evfn.trigger import Start
+
+__all__ = [
+    "RELEASED",
+    "Batch",
+    "Claimed",
+    "Consumer",
+    "Entry",
+    "Group",
+    "GroupGone",
+    "GroupStatus",
+    "KeyTaken",
+    "Kind",
+    "Promotion",
+    "Refused",
+    "Released",
+    "Settled",
+    "Source",
+    "Started",
+]
+
+
+class Source(Enum):
+    """Where a trigger's deliveries come from."""
+
+    TOPIC = "topic"
+    INBOX = "inbox"
+
+
+class Group:
+    """`project_group` is project/trigger; `instance_id` the consumer that fetches and settles.
+
+    Methods raise BrokerUnavailable for what may pass later, KeyTaken where a key holds something else, GroupGone where
+    the group vanished.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, topic: str, project_group: str, instance_id: str) -> None:
+        self._connection = connection
+        self._keys = keys
+        self.topic = topic
+        self.group = project_group
+        self.instance = instance_id
+        self._places = {
+            Source.TOPIC: Place(keys.topic(topic), False, topic, project_group, instance_id),
+            Source.INBOX: Place(keys.inbox(topic, project_group), True, topic, project_group, instance_id),
+        }
+
+    def key(self, source: Source) -> str:
+        """The stream this source reads."""
+        return self._places[source].stream
+
+    async def fetch(self, source: Source, count: int) -> list[tuple[bytes, list[bytes] | None]]:
+        """At most `count` entries nobody was given yet, without waiting: id, and fields and values alternating.
+
+        They are now pending for this instance, also when the reply is lost on its way.
+        """
+        stream = self._places[source].stream
+        try:
+            reply = await self._connection.call(
+                "XREADGROUP", "GROUP", self.group, self.instance, "COUNT", count, "STREAMS", stream, ">"
+            )
+        except BrokerError as error:
+            raise self._named(error, stream) from error
+        # The reply as hiredis made it, its pairs two-item lists: copying them would cost more than the read.
+        return cast("list[tuple[bytes, list[bytes] | None]]", reply[0][1] if reply else [])
+
+    async def settle(self, source: Source, batch: Batch) -> Settled:
+        """See `evfn.broker.settle.settle`."""
+        return await settle(self._connection, self._keys, self._places[source], batch)
+
+    async def release(self, source: Source, ids: list[bytes]) -> Released:
+        """Hand deliveries that will not start here to whoever takes them first. Raises Fenced."""
+        return await claims.release(self._connection, self._keys, self._places[source], ids)
+
+    async def claim(
+        self, source: Source, owner: str, *, dead: bool, count: int, beats_seen: int | None = None
+    ) -> list[Claimed]:
+        """Take over deliveries of `owner`; see `evfn.broker.claims.claim`. Raises Fenced."""
+        return await claims.claim(
+            self._connection,
+            self._keys,
+            self._places[source],
+            owner,
+            dead=dead,
+            count=count,
+            beats_seen=beats_seen,
+        )
+
+    async def restore(self, source: Source, ids: list[bytes]) -> list[bytes]:
+        """After `recreate`: put what runs here back on the list. Returns what is this instance's. Raises Fenced."""
+        return await claims.restore(self._connection, self._keys, self._places[source], ids)
+
+    async def consumers(self, source: Source) -> list[Consumer]:
+        """Every consumer of the group."""
+        return await claims.consumers(self._connection, self._places[source])
+
+    async def delete_consumer_if_idle(self, source: Source, name: str) -> bool:
+        """Delete a consumer that holds nothing and whose instance is gone; whether it was deleted."""
+        return await claims.delete_consumer_if_idle(self._connection, self._keys, self._places[source], name)
+
+    async def pending(self, source: Source, after: bytes | None = None, count: int = 1_000) -> list[tuple[bytes, int]]:
+        """A page of the ids the server holds as this instance's, with their delivery counts."""
+        return await claims.pending(self._connection, self._places[source], after, count)
+
+    async def bodies(self, source: Source, ids: list[bytes]) -> list[list[bytes] | None]:
+        """The fields of pending entries, None where one was trimmed."""
+        return await claims.bodies(self._connection, self._places[source], ids)
+
+    async def promote(self, limit: int) -> Promotion:
+        """Move due retries into the inbox."""
+        return await promote(self._connection, self._keys, self.topic, self.group, limit)
+
+    async def start(self, start: Start, patterned_late: bool) -> Started:
+        """Make the group where it is missing; see `evfn.broker.start`."""
+        return await start_pair(self._connection, self._keys, self.topic, self.group, start, late=patterned_late)
+
+    async def recreate(self, last_delivered: str = "") -> str:
+        """Make a vanished group again, at the last delivered id known; returns the id it stands behind."""
+        started = await recreate_pair(self._connection, self._keys, self.topic, self.group, last_delivered)
+        return started.position
+
+    async def status(self) -> GroupStatus:
+        """What a person wants to know of it."""
+        return await status(self._connection, self._keys, self.topic, self.group)
+
+    def _named(self, error: BrokerError, stream: str) -> BrokerError:
+        return KeyTaken(stream, self._connection.server) if "WRONGTYPE" in str(error) else error

@@ -1,0 +1,45 @@
+"""Due retries on their way from the retry set to the inbox."""
+
+from dataclasses import dataclass
+
+from evfn.broker import limits
+from evfn.broker.connection import Connection
+from evfn.broker.keys import Keys
+from evfn.broker.refusal import KeyTaken
+from evfn.broker.scripts import Script
+from evfn.errors import BrokerError
+
+PROMOTE = Script("promote", "retry", "bodies", "inbox", "stats")
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """`dropped` are invocations whose record was gone: counted, and to be told. `next_due_ms` and `now_ms` are the
+    server's time; the next one may be due already, when more were due than one call moves."""
+
+    moved: int
+    dropped: list[str]
+    next_due_ms: int | None
+    now_ms: int
+
+
+async def promote(connection: Connection, keys: Keys, topic: str, group: str, limit: int) -> Promotion:
+    """Move at most `limit` due retries of one pair. Raises KeyTaken or BrokerError where one cannot be moved; it, and
+    those after it, stay in the set."""
+    reply = await PROMOTE.run(
+        connection,
+        [keys.retry(topic, group), keys.bodies(topic, group), keys.inbox(topic, group), keys.stats(topic, group)],
+        [limit, limits.BYTES],
+    )
+    if reply[0] == b"BLOCKED":
+        key, why = reply[1].decode(), reply[2].decode("utf-8", "replace")
+        if why.startswith(("WRONGTYPE", "it holds")):
+            raise KeyTaken(key, connection.server)
+        raise BrokerError(f"{connection.server} cannot add to {key}: {why}")
+    _, moved, dropped, next_due, now = reply
+    return Promotion(
+        moved,
+        [each.decode("utf-8", "replace") for each in dropped],
+        int(float(next_due)) if next_due else None,
+        int(now),
+    )
