@@ -6,23 +6,20 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-import hiredis
 from redis.exceptions import RedisError, ResponseError
 
 from evfn.broker.backoff import later
-from evfn.broker.link import Link, link
+from evfn.broker.link import Argument, Link, link, pack
 from evfn.broker.refusal import GroupGone, KeyTaken, ReplyLost, ScriptMissing, translate
 from evfn.broker.server import Server, parse_info
 from evfn.broker.url import Url, mask, parse
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 
-__all__ = ["Connection", "GroupGone", "KeyTaken", "ReplyLost", "ScriptMissing", "later", "mask"]
+__all__ = ["Argument", "Connection", "GroupGone", "KeyTaken", "ReplyLost", "ScriptMissing", "later", "mask"]
 
 LINKS = 16
 """Most sockets one connection opens; further calls wait for their turn."""
-
-Argument = bytes | str | int
 
 
 class Connection:
@@ -53,7 +50,7 @@ class Connection:
 
     async def call(self, *command: Argument) -> Any:
         """One command; its reply as it came: bytes, int, list, None."""
-        reply = (await self._exchange(_pack(command), 1))[0]
+        reply = (await self._exchange(pack(command), 1))[0]
         if isinstance(reply, BrokerError):
             raise reply
         return reply
@@ -62,7 +59,7 @@ class Connection:
         """Several commands in one go. What the server refuses stands as a BrokerError in its place."""
         if not commands:
             return []
-        return await self._exchange(b"".join(map(_pack, commands)), len(commands))
+        return await self._exchange(b"".join(map(pack, commands)), len(commands))
 
     async def ping(self) -> None:
         """Raises where the server does not serve."""
@@ -150,8 +147,3 @@ class Connection:
             await one.disconnect(nowait=True)
             raise
         return result
-
-
-def _pack(command: Sequence[Argument]) -> bytes:
-    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub names a tuple of one
-    return packed

@@ -5,10 +5,11 @@ server does.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import hiredis
+from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import Connection as TcpLink
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
@@ -26,11 +27,32 @@ _BUFFER = 1 << 20
 """Bytes read ahead, so that a reply of hundreds of events needs few turns of the loop."""
 
 
-class _Fast(AbstractConnection):
+Argument = bytes | str | int
+
+
+def pack(command: Sequence[Argument]) -> bytes:
+    """A command as it goes over the wire."""
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub names a tuple of one
+    return packed
+
+
+class Link(AbstractConnection):
     """Packing by hiredis, writing without a task of its own."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        return [hiredis.pack_command(args)]
+        return [pack(args)]
+
+    def write(self, packed: bytes) -> None:
+        """Send without waiting; nothing happens on a link that is down."""
+        if self._writer is not None:
+            self._writer.write(packed)
+
+    def on_push(self, handler: Callable[[list[Any]], Awaitable[object]]) -> None:
+        """What the server sends unasked goes to `handler`, whose result `read_response(push_request=True)` returns."""
+        parser = self._parser
+        if not isinstance(parser, _AsyncHiredisParser):
+            raise TypeError("hiredis is needed, and redis-py does not use it")
+        parser.set_invalidation_push_handler(handler)  # type: ignore[no-untyped-call]
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         del check_health  # idle links are looked at when they are taken, see Connection
@@ -58,26 +80,24 @@ class _Fast(AbstractConnection):
             raise
 
 
-class _Tcp(_Fast, TcpLink):
+class _Tcp(Link, TcpLink):
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "limit": _BUFFER}
 
 
-class _Tls(_Fast, SSLConnection):
+class _Tls(Link, SSLConnection):
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "limit": _BUFFER}
 
 
-class _Unix(_Fast, UnixDomainSocketConnection):
+class _Unix(Link, UnixDomainSocketConnection):
     async def _connect(self) -> None:
         # redis-py's own would shake hands here and once more afterwards.
         async with asyncio.timeout(self.socket_connect_timeout):
             self._reader, self._writer = await asyncio.open_unix_connection(self.path, limit=_BUFFER)
 
 
-_KINDS: dict[str, type[AbstractConnection]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
-
-Link = AbstractConnection
+_KINDS: dict[str, type[Link]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
 
 
 def link(url: Url, *, protocol: int = 2) -> Link:

@@ -1,7 +1,7 @@
 """Where triggers begin: their groups on their topics, made, moved or made again."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -12,7 +12,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.position import BEGINNING, after, text
 from evfn.broker.refusal import KeyTaken
 from evfn.broker.scripts import Script
-from evfn.errors import BrokerError
+from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.topic import Pattern
 from evfn.trigger import Start
 
@@ -57,21 +57,22 @@ class Starter:
         self._keys = keys
 
     async def start(
-        self, group: str, patterns: Sequence[str], topics: Iterable[str], start: Start
+        self, group: str, patterns: Sequence[str], topics: Sequence[str], start: Start
     ) -> list[Started | BrokerError]:
         """Make a trigger's groups on the topics it has now, and remember that its start is decided.
 
-        To be called with a complete discovery's topics, and again with those found later. What one topic's keys refuse
-        stands as an error in its place (KeyTaken names the key); the others are started all the same.
+        What one topic's keys refuse stands as an error in its place (KeyTaken names the key); the others are started
+        all the same. A topic that an earlier decision's patterns match, but that has no group, was not there then.
         """
         decision = await self.decision(group)
         known = [] if decision is None else [Pattern.compile(each) for each in decision.patterns]
-        topics = list(topics)
         calls = [
             _call(self._keys, topic, group, start, late=any(each.matches(topic) for each in known)) for topic in topics
         ]
         result: list[Started | BrokerError] = []
         for topic, reply in zip(topics, await START.run_many(self._connection, calls), strict=True):
+            if isinstance(reply, BrokerUnavailable):
+                raise reply
             try:
                 result.append(_read(reply, topic, self._connection.server))
             except BrokerError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.errors import BrokerError, BrokerUnavailable
-from evfn.topic import Pattern, scan_glob
+from evfn.topic import Pattern, is_pattern, scan_glob
 
 SCANNED = 1_000
 """Keys the server looks at per SCAN call."""
@@ -28,11 +28,6 @@ class TopicInfo:
 
 async def discover(connection: Connection, keys: Keys, patterns: Sequence[Pattern]) -> set[str]:
     """The topics that exist and match at least one pattern."""
-    if not patterns:
-        return set()
-    # One pattern is matched by the server; several would each cost a scan of all keys, so then only evfn matches.
-    globs = {scan_glob(pattern.text) for pattern in patterns}
-    glob = _escape(keys.prefix) + (globs.pop() if len(globs) == 1 else "*")
     found: set[str] = set()
 
     def take(stream: bytes) -> None:
@@ -40,6 +35,19 @@ async def discover(connection: Connection, keys: Keys, patterns: Sequence[Patter
         if topic is not None and any(pattern.matches(topic) for pattern in patterns):
             found.add(topic)
 
+    names = [pattern.text for pattern in patterns if not is_pattern(pattern.text)]
+    for name, kind in zip(
+        names, await connection.pipeline([("TYPE", keys.topic(name)) for name in names]), strict=True
+    ):
+        if isinstance(kind, BrokerError):
+            raise kind
+        if kind == b"stream":
+            found.add(name)
+    globs = {scan_glob(pattern.text, prefix=keys.prefix) for pattern in patterns if is_pattern(pattern.text)}
+    if not globs:
+        return found
+    # One pattern is matched by the server; several would each cost a scan of all keys, so then only evfn matches.
+    glob = globs.pop() if len(globs) == 1 else scan_glob("**", prefix=keys.prefix)
     cursor: bytes = b"0"
     while True:
         cursor, page = await connection.call("SCAN", cursor, "MATCH", glob, "COUNT", SCANNED, "TYPE", "stream")
@@ -77,7 +85,3 @@ def _read(reply: Any) -> TopicInfo:
         # An id somebody wrote by hand need not be an instant at all.
         last_at = None
     return TopicInfo(facts[b"length"], last_at)
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in text)

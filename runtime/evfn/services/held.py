@@ -6,7 +6,7 @@ from evfn.services.subscription import Subscription
 from evfn.workers.delivery import Delivery
 
 
-class Held(Delivery, eq=False):
+class Held(Delivery, eq=False, kw_only=True):
     """`record` is what the inbox entry carried; None for an event straight from its topic."""
 
     subscription: Subscription

@@ -3,14 +3,13 @@
 import msgspec
 
 
-class Delivery(msgspec.Struct, eq=False):
+class Delivery(msgspec.Struct, eq=False, kw_only=True):
     """One event for one trigger, on its way through a worker.
 
-    `origin` belongs to whoever fetched it and is not looked at here. `fields` alternate name and value, untouched since
-    Redis. A `suspect` may have taken its process down before: it runs alone. `output` holds captured lines.
+    `fields` alternate name and value, untouched since Redis. A `suspect` may have taken its process down before: it
+    runs alone. `output` holds captured lines. Whoever fetches adds in a subclass where it must be settled.
     """
 
-    origin: object
     topic: str
     stream_id: str
     attempt: int

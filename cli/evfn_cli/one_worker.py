@@ -1,0 +1,94 @@
+"""Runs functions by hand, one event at a time, in the workers that `evfn run` uses; nothing is retried or stored."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from evfn.clock import SystemClock
+from evfn.outcome import Outcome, Succeeded
+from evfn.trigger import Trigger, Workers
+from evfn.workers.delivery import Delivery
+from evfn.workers.frame import SLOTS
+from evfn.workers.pool import Pool
+from evfn.workers.protocol import Ready, WorkerConfig
+from evfn.workers.template_process import Template
+from evfn_cli.opened import Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The function does not load: why, and where in the user's code."""
+
+    message: str
+    traceback: str
+
+
+class OneWorker:
+    """A pool of one worker for one trigger. `on_output` gets the stream and each line that the function writes."""
+
+    def __init__(
+        self, opened: Opened, trigger: Trigger, template: Template, on_output: Callable[[str, str], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._load: asyncio.Future[Ready | Broken] = loop.create_future()
+        self._end: asyncio.Future[tuple[Outcome, timedelta]] = loop.create_future()
+        self._on_output = on_output
+        project = opened.project
+        config = WorkerConfig(
+            project=project.name,
+            project_dir=str(opened.location.folder),
+            functions_dir=str(opened.location.functions),
+            trigger=trigger.name,
+            function=trigger.function,
+            emits=list(trigger.emits),
+            data_modes={topic: rules.data.value for topic, rules in project.topics},
+            concurrency=trigger.workers.concurrency,
+            timeout_ms=int(trigger.timeout.total_seconds() * 1000),
+            slots=SLOTS,
+            env={**opened.env_file, **dict(trigger.env)},
+        )
+        limits = Workers(max=1, concurrency=trigger.workers.concurrency, memory=trigger.workers.memory)
+        self._pool = Pool(template, lambda: config, limits, trigger.timeout, self, SystemClock())
+
+    async def load(self) -> Ready | Broken:
+        """Import and bind the function."""
+        self._pool.warm_up()
+        return await self._load
+
+    async def invoke(self, delivery: Delivery) -> tuple[Outcome, timedelta]:
+        """Run the function on this event, once."""
+        self._pool.submit([delivery])
+        return await self._end
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def succeeded(self, deliveries: list[Delivery]) -> None:
+        """The pool says: it returned nothing."""
+        self._ended(Succeeded(), timedelta())
+
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
+        """The pool says: it returned a value, or failed."""
+        self._ended(outcome, elapsed)
+
+    def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
+        """The pool says: it wrote a line."""
+        self._on_output(stream, text)
+
+    def loaded(self, ready: Ready) -> None:
+        """The pool says: the function is there."""
+        if not self._load.done():
+            self._load.set_result(ready)
+
+    def broken(self, message: str, traceback: str) -> None:
+        """The pool says: the function does not load."""
+        if not self._load.done():
+            self._load.set_result(Broken(message, traceback))
+
+    def has_room(self) -> None:
+        """The pool says something that is of no interest with one event."""
+
+    def _ended(self, outcome: Outcome, elapsed: timedelta) -> None:
+        if not self._end.done():
+            self._end.set_result((outcome, elapsed))

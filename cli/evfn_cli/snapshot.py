@@ -1,0 +1,109 @@
+"""The whole state of a project as one JSON object: what `evfn status --json` prints, field by field."""
+
+from collections import Counter
+from typing import Any
+
+from evfn import instance_lock
+from evfn.broker import topics
+from evfn.broker.connection import Connection
+from evfn.broker.instances import Instances
+from evfn.broker.keys import Keys
+from evfn.broker.status import GroupStatus, status
+from evfn.topic import Pattern, is_pattern
+from evfn.trigger import Trigger
+from evfn_cli import states
+from evfn_cli.opened import Opened
+
+COUNTERS = (
+    "delivered",
+    "succeeded",
+    "failed",
+    "retried",
+    "dead_lettered",
+    "filtered",
+    "filter_errors",
+    "dropped",
+    "emitted",
+    "unemitted",
+)
+
+
+async def snapshot(connection: Connection, opened: Opened) -> dict[str, Any]:
+    """Read everything once. Fields are added within a version, never changed."""
+    project = opened.project
+    keys = Keys(project.settings.key_prefix)
+    patterns = {text: Pattern.compile(text) for each in project.triggers for text in each.topics if is_pattern(text)}
+    found = await topics.discover(connection, keys, list(patterns.values()))
+    said = states.read(opened.location.state)
+    triggers: dict[str, Any] = {}
+    takers: dict[str, list[str]] = {}
+    for trigger in project.triggers:
+        names = [text for text in trigger.topics if text not in patterns]
+        mine = [patterns[text] for text in trigger.topics if text in patterns]
+        names += sorted(topic for topic in found if any(pattern.matches(topic) for pattern in mine))
+        for name in dict.fromkeys(names):
+            takers.setdefault(name, []).append(trigger.name)
+        for topic in trigger.emits:
+            takers.setdefault(topic, [])
+        parts = [await status(connection, keys, name, project.group(trigger.name)) for name in dict.fromkeys(names)]
+        triggers[trigger.name] = _trigger(trigger, parts, said.get(trigger.name))
+    streams = await topics.info(connection, keys, takers)
+    here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}
+    beats = await Instances(connection, keys).all()
+    return {
+        "version": 1,
+        "project": project.name,
+        "server": connection.server,
+        "triggers": triggers,
+        "topics": {
+            name: {
+                "events": stream.events,
+                "last_at": None if stream.last_at is None else stream.last_at.isoformat(),
+                "triggers": takers[name],
+            }
+            for name, stream in streams.items()
+        },
+        "instances": {name: {"beats": count, "pid": here.get(name)} for name, count in beats.items()},
+        "leftovers": await _leftovers(connection, keys, opened),
+    }
+
+
+def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | None] | None) -> dict[str, Any]:
+    lags = [part.lag for part in parts]
+    ages = [part.oldest.total_seconds() for part in parts if part.oldest is not None]
+    problem = next((part.problem for part in parts if part.problem is not None), None)
+    state = {"state": "ok" if trigger.enabled else "disabled", "problem": None} if said is None else said
+    if problem is not None and state["state"] != "broken":
+        state = {"state": "blocked", "problem": problem}
+    counters: Counter[str] = Counter()
+    for part in parts:
+        counters.update(part.counters)
+    return {
+        "topics": list(trigger.topics),
+        "function": trigger.function,
+        **state,
+        "lag": None if None in lags else sum(lag or 0 for lag in lags) + sum(part.inbox for part in parts),
+        "pending": sum(part.pending for part in parts),
+        "due": sum(part.due for part in parts),
+        "dead": sum(part.dead for part in parts),
+        "oldest_seconds": max(ages, default=None),
+        **{name: counters[name] for name in COUNTERS},
+    }
+
+
+async def _leftovers(connection: Connection, keys: Keys, opened: Opened) -> list[dict[str, str]]:
+    """Triggers that this project once had on the server and that are no longer in its manifest."""
+    project = opened.project
+    known = {project.group(trigger.name) for trigger in project.triggers}
+    found: set[str] = set()
+    cursor: bytes = b"0"
+    while True:
+        cursor, page = await connection.call(
+            "SCAN", cursor, "MATCH", keys.trigger(f"{project.name}/*"), "COUNT", 1_000, "TYPE", "hash"
+        )
+        for key in page:
+            group = keys.parse_trigger(key.decode("utf-8", "replace"))
+            if group is not None and group not in known:
+                found.add(group)
+        if cursor == b"0":
+            return [{"trigger": group.partition("/")[2], "group": group} for group in sorted(found)]

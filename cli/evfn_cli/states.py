@@ -1,0 +1,70 @@
+"""What an instance knows of its triggers and the server does not: kept beside its lock file for `evfn status`."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from evfn import instance_lock
+from evfn.listener import Happening, Listener, Started, StateChanged, TriggerState
+
+_WORST_LAST = [
+    TriggerState.OK.value,
+    TriggerState.DISABLED.value,
+    TriggerState.LOADING.value,
+    TriggerState.BLOCKED.value,
+    TriggerState.BROKEN.value,
+]
+
+
+class States:
+    """A listener that writes each trigger's state down and passes everything on."""
+
+    def __init__(self, folder: Path, then: Listener) -> None:
+        self._folder = folder / "instances"
+        self._then = then
+        self._path: Path | None = None
+        self.triggers: dict[str, dict[str, str | None]] = {}
+
+    def tell(self, happening: Happening) -> None:
+        if isinstance(happening, Started):
+            self.forget()
+            self._path = self._folder / f"{happening.instance}.json"
+            for each in happening.watched:
+                state = TriggerState.LOADING if each.enabled else TriggerState.DISABLED
+                self.triggers.setdefault(each.trigger, {"state": state.value, "problem": None})
+            self._write()
+        elif isinstance(happening, StateChanged):
+            self.triggers[happening.trigger] = {"state": happening.state.value, "problem": happening.problem}
+            self._write()
+        self._then.tell(happening)
+
+    def forget(self) -> None:
+        """The instance ended."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        # A listener never raises; a full disk costs only what `status` would have said.
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                new = self._path.with_suffix(".json.new")
+                new.write_text(json.dumps(self.triggers))
+                new.rename(self._path)
+
+
+def read(folder: Path) -> dict[str, dict[str, str | None]]:
+    """Trigger → its state and problem, the worst of all instances that run in this folder."""
+    found: dict[str, dict[str, str | None]] = {}
+    for each in instance_lock.living(folder):
+        with contextlib.suppress(OSError, ValueError):
+            said: dict[str, Any] = json.loads((folder / "instances" / f"{each.instance}.json").read_text())
+            for trigger, state in said.items():
+                if trigger not in found or _badness(state) > _badness(found[trigger]):
+                    found[trigger] = state
+    return found
+
+
+def _badness(state: dict[str, str | None]) -> int:
+    word = state["state"]
+    return _WORST_LAST.index(word) if word in _WORST_LAST else 0

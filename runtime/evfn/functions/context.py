@@ -1,0 +1,62 @@
+"""What a function may ask besides its event: which attempt this is, how much time is left, and how to emit."""
+
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evfn.functions.results import Emits
+
+IN_WORKER = False
+"""True in a process that runs a user's function for evfn. There, events are emitted through the context only: what a
+client publishes would stay published though the attempt fails."""
+
+
+class Context:
+    """One attempt of a function, as the function sees it.
+
+    `attempt` is 1 on the first run, `attempts` the trigger's limit. `invocation_id` stays the same over all attempts:
+    use it as the key that makes an outside effect idempotent. `topic` is the event's, `trigger` the trigger's name.
+    """
+
+    __slots__ = ("_deadline_ns", "_emits", "attempt", "attempts", "invocation_id", "topic", "trigger")
+
+    def __init__(
+        self,
+        *,
+        attempt: int = 1,
+        attempts: int = 1,
+        invocation_id: str = "",
+        topic: str = "",
+        trigger: str = "",
+        deadline_ns: int | None = None,
+        emits: "Emits | None" = None,
+    ) -> None:
+        self.attempt = attempt
+        self.attempts = attempts
+        self.invocation_id = invocation_id
+        self.topic = topic
+        self.trigger = trigger
+        self._deadline_ns = deadline_ns
+        self._emits = emits
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger under the trigger's name; what it writes, from INFO up, is shown and kept with the attempt."""
+        return logging.getLogger(self.trigger or "evfn")
+
+    def remaining(self) -> timedelta:
+        """The time left until this attempt is ended; never negative."""
+        if self._deadline_ns is None:
+            return timedelta.max
+        return timedelta(microseconds=max(0, self._deadline_ns - time.monotonic_ns()) / 1000)
+
+    def emit(self, topic: str, data: Any = None, **attributes: Any) -> None:
+        """Emit an event, if and when this attempt succeeds, together with its success.
+
+        `attributes` are those of Event: type, subject, time, datacontenttype, dataschema, extensions. Raises
+        InvalidResult, which no retry helps, where the topic is not among the trigger's `emits` or the data are not JSON.
+        """
+        if self._emits is not None:
+            self._emits.emit(topic, data, attributes)

