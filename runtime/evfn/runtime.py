@@ -1,6 +1,7 @@
 """One instance: builds the parts, runs them until it is told to stop or has nothing left to do, takes them down."""
 
 import asyncio
+import os
 import random
 import uuid
 from collections.abc import Mapping
@@ -13,8 +14,6 @@ from evfn.broker.connection import Connection, mask
 from evfn.broker.group import Group, Source
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
-from evfn.broker.start import Action, Starter
-from evfn.broker.topics import discover
 from evfn.broker.watch import Watch
 from evfn.clock import Clock, SystemClock
 from evfn.errors import BrokerError
@@ -22,16 +21,15 @@ from evfn.filter import Filter
 from evfn.instance_lock import InstanceLock
 from evfn.listener import Listener, Started, Stopping, Warned, Watched
 from evfn.services.claimer import Claimer
+from evfn.services.discovery import Discovery
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.promoter import Promoter
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
 from evfn.services.watcher import Watcher
-from evfn.topic import Pattern, is_pattern
 from evfn.trigger import DataMode, Project, Trigger
-from evfn.workers.frame import SLOTS
+from evfn.workers.config import worker_config
 from evfn.workers.pool import Pool
-from evfn.workers.protocol import WorkerConfig
 from evfn.workers.template_process import Template
 
 DRAIN = timedelta(seconds=30)
@@ -51,13 +49,13 @@ class Ended(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a project lives and which server it uses."""
+    """Where a project lives, which server it uses, and what its `.env` adds to the functions' environment."""
 
     project_dir: Path
     functions_dir: Path
     state_dir: Path
     server: str
-    environment: Mapping[str, str]
+    env_file: Mapping[str, str]
 
 
 class Instance:
@@ -83,7 +81,7 @@ class Instance:
         self._clock = clock
         self._random = random.Random().random
         self._instances = Instances(connection, self._keys)
-        self._starter = Starter(connection, self._keys)
+        self._discovery = Discovery(connection, project)
         self._modes = {topic: rules.data for topic, rules in project.topics}
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._promoter = Promoter(lambda: self.dispatchers, clock, self._random)
@@ -152,18 +150,13 @@ class Instance:
             self._random,
             self._promoter.expect,
         )
-        config = WorkerConfig(
-            project=self._project.name,
-            project_dir=str(self._place.project_dir),
-            functions_dir=str(self._place.functions_dir),
-            trigger=trigger.name,
-            function=trigger.function,
-            emits=list(trigger.emits),
-            data_modes={topic: mode.value for topic, mode in self._modes.items()},
-            concurrency=trigger.workers.concurrency,
-            timeout_ms=int(trigger.timeout.total_seconds() * 1000),
-            slots=SLOTS,
-            env={**self._place.environment, **dict(trigger.env)},
+        config = worker_config(
+            self._project,
+            trigger,
+            folder=self._place.project_dir,
+            functions=self._place.functions_dir,
+            environ=os.environ,
+            env_file=self._place.env_file,
         )
         dispatcher.pool = Pool(
             self._template, lambda: config, trigger.workers, trigger.timeout, dispatcher, self._clock
@@ -174,48 +167,18 @@ class Instance:
         return self._modes.get(topic, DataMode.AUTO)
 
     async def _discover(self, *, first: bool) -> None:
-        """Find the topics of every trigger: exact names need only be named, patterns need a stream."""
-        patterns = {
-            pattern
-            for d in self.dispatchers
-            if d.trigger.enabled
-            for pattern in d.trigger.topics
-            if is_pattern(pattern)
-        }
-        if not first and not patterns:
-            return
-        compiled = {text: Pattern.compile(text) for text in patterns}
-        found = await discover(self._connection, self._keys, list(compiled.values())) if compiled else set()
+        """Subscribe every trigger to those of its topics that it does not serve yet."""
+        topics = await self._discovery.topics()
         for dispatcher in self.dispatchers:
-            if not dispatcher.trigger.enabled:
+            trigger = dispatcher.trigger
+            if not trigger.enabled:
                 continue
-            topics = {topic for topic in dispatcher.trigger.topics if not is_pattern(topic)}
-            for text in dispatcher.trigger.topics:
-                if text in compiled:
-                    topics |= {topic for topic in found if compiled[text].matches(topic)}
-            new = sorted(topics - dispatcher.subscriptions.keys())
-            if not first and not new:
-                continue
-            await self._start(dispatcher.trigger, new)
+            new = sorted(topics[trigger.name] - dispatcher.subscriptions.keys())
+            if first or new:
+                for text in await self._discovery.start(trigger, new):
+                    self._warn(text)
             for topic in new:
                 self._subscribe(dispatcher, topic)
-
-    async def _start(self, trigger: Trigger, topics: list[str]) -> None:
-        """Make the trigger's groups on these topics and say what a person may not expect."""
-        group = self._project.group(trigger.name)
-        for started in await self._starter.start(group, trigger.topics, topics, trigger.start):
-            if isinstance(started, BrokerError):
-                self._warn(f"{trigger.name}: {started}")
-            elif started.action is Action.INEFFECTIVE:
-                self._warn(
-                    f"{trigger.name}: a changed `start` has no effect on {started.topic}, events were delivered;"
-                    " `evfn replay` delivers past events again"
-                )
-            elif started.action is Action.CREATED and started.skipped:
-                self._warn(
-                    f"{trigger.name}: {started.skipped} older events on {started.topic} are not delivered"
-                    " (write `start: earliest` in the manifest to have them)"
-                )
 
     def _subscribe(self, dispatcher: Dispatcher, topic: str) -> None:
         group = Group(self._connection, self._keys, topic, self._project.group(dispatcher.trigger.name), self.id)
@@ -234,7 +197,7 @@ class Instance:
         self._watcher.add(dispatcher, subscription)
 
     async def _keep_discovering(self) -> None:
-        while True:
+        while self._discovery.has_patterns:
             await self._clock.sleep(DISCOVER)
             try:
                 await self._discover(first=False)

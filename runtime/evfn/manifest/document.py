@@ -62,7 +62,7 @@ def _build(text: Text, problems: list[Problem]) -> Node | None:
     stack: list[_Open] = []
     documents = 0
     for event in _events(text):
-        at = event.start_mark.index
+        at, end = _span(event)
         match event:
             case yaml.DocumentStartEvent():
                 documents += 1
@@ -71,18 +71,18 @@ def _build(text: Text, problems: list[Problem]) -> Node | None:
                     raise _Fatal(Problem(text.place(at), message))
             case yaml.AliasEvent():
                 problems.append(explain_alias(text, at))
-                root = _add(stack, Scalar("", text.place(at), at, event.end_mark.index, "*"), problems, root)
+                root = _add(stack, Scalar("", text.place(at), at, end, "*"), problems, root)
             case yaml.ScalarEvent():
-                problem = _refused(text, event)
+                problem = _refused(text, event, at)
                 if problem is not None:
                     problems.append(problem)
                 # A value that was refused is kept, but marked, so that it is not complained of twice.
                 style = "!" if problem is not None else (event.style or "")
-                scalar = Scalar(event.value, text.place(at), at, event.end_mark.index, style)
+                scalar = Scalar(event.value, text.place(at), at, end, style)
                 _check_spaces(text, scalar, problems)
                 root = _add(stack, scalar, problems, root)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                problem = _refused(text, event)
+                problem = _refused(text, event, at)
                 if problem is not None:
                     problems.append(problem)
                 if len(stack) == MAX_DEPTH:
@@ -98,6 +98,11 @@ def _build(text: Text, problems: list[Problem]) -> Node | None:
 
 def _events(text: Text) -> Iterator[yaml.Event]:
     return yaml.parse(text.content, Loader=_Loader)
+
+
+def _span(event: yaml.Event) -> tuple[int, int]:
+    assert event.start_mark is not None and event.end_mark is not None  # noqa: S101, PT018 - parsers always set both
+    return event.start_mark.index, event.end_mark.index
 
 
 def _add(stack: list[_Open], node: Node, problems: list[Problem], root: Node | None) -> Node | None:
@@ -128,8 +133,7 @@ def _add(stack: list[_Open], node: Node, problems: list[Problem], root: Node | N
     return root
 
 
-def _refused(text: Text, event: yaml.NodeEvent) -> Problem | None:
-    at = event.start_mark.index
+def _refused(text: Text, event: yaml.NodeEvent, at: int) -> Problem | None:
     if event.anchor is not None:
         return explain_alias(text, at)
     tag = getattr(event, "tag", None)

@@ -13,12 +13,12 @@ PATTERN = "(?=[0-9])" + "".join(rf"(?:([0-9]{{1,15}}){unit}(?![a-z]))?" for unit
 _DURATION = re.compile(PATTERN)
 _LOOSE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z\u00b5]*)[\s,]*")
 _WORDS = {
-    **{word: "ms" for word in ("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds")},
-    **{word: "s" for word in ("s", "sec", "secs", "second", "seconds")},
-    **{word: "m" for word in ("m", "min", "mins", "minute", "minutes")},
-    **{word: "h" for word in ("h", "hr", "hrs", "hour", "hours")},
-    **{word: "d" for word in ("d", "day", "days")},
-    **{word: "w" for word in ("w", "wk", "week", "weeks")},
+    **dict.fromkeys(("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("d", "day", "days"), "d"),
+    **dict.fromkeys(("w", "wk", "week", "weeks"), "w"),
 }
 
 

@@ -20,7 +20,7 @@ class Place:
     column: int = 1
 
 
-class UnreadableText(ValueError):
+class TextError(ValueError):
     """The bytes are no text that a manifest can be. `place` says where it was noticed."""
 
     def __init__(self, place: Place, message: str) -> None:
@@ -37,21 +37,19 @@ class Text:
 
     @classmethod
     def decode(cls, raw: bytes) -> "Text":
-        """Read a file's bytes. Raises UnreadableText with the offset of the byte at fault."""
+        """Read a file's bytes. Raises TextError with the offset of the byte at fault."""
         if len(raw) > MAX_BYTES:
-            raise UnreadableText(Place(), f"the file has more than {MAX_BYTES} bytes; a manifest has at most 1 MiB")
+            raise TextError(Place(), f"the file has more than {MAX_BYTES} bytes; a manifest has at most 1 MiB")
         for mark, name in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
             if raw.startswith(mark):
-                raise UnreadableText(
-                    Place(), f"the file is {name} (byte 0x{mark[0]:02X} at offset 0); save it as UTF-8"
-                )
+                raise TextError(Place(), f"the file is {name} (byte 0x{mark[0]:02X} at offset 0); save it as UTF-8")
         bom = 3 if raw.startswith(b"\xef\xbb\xbf") else 0
         try:
             content = raw[bom:].decode("utf-8")
         except UnicodeDecodeError as error:
             before = cls(raw[bom : bom + error.start].decode("utf-8"))
             at = bom + error.start
-            raise UnreadableText(
+            raise TextError(
                 before.place(len(before.content)),
                 f"byte 0x{raw[at]:02X} at offset {at} is not UTF-8; save the file as UTF-8",
             ) from None
@@ -61,7 +59,7 @@ class Text:
             at = bom + len(content[: control.start()].encode())
             what = "a NUL byte" if control[0] == "\0" else f"the control character U+{ord(control[0]):04X}"
             hint = "; is this UTF-16? Save the file as UTF-8" if control[0] == "\0" else "; take it out"
-            raise UnreadableText(text.place(control.start()), f"{what} at offset {at}{hint}")
+            raise TextError(text.place(control.start()), f"{what} at offset {at}{hint}")
         return text
 
     @cached_property

@@ -29,6 +29,7 @@ class Template:
         self._reader = FrameReader()
         self._pidfds: list[int] = []
         self._numbers = count(1)
+        self._sending = asyncio.Lock()
         self._workers: dict[int, Worker] = {}
         self._forks: dict[int, asyncio.Future[Worker]] = {}
 
@@ -46,7 +47,8 @@ class Template:
         descriptors = [control_far.fileno(), output_far, ledger, stack]
         frame = encode(Fork(number, config))
         try:
-            await _send(channel, frame, descriptors)
+            async with self._sending:
+                await _send(channel, frame, descriptors)
         except OSError as error:
             control.close()
             for descriptor in (output, ledger, stack):
