@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evfn import instance_lock
-from evfn.embedded import socket_path
 from evfn.errors import UsageError
 
 MANIFEST = "triggers.yaml"
@@ -86,6 +85,8 @@ def _server(option: str | None, environ: Mapping[str, str], state: Path) -> Serv
         return Server(option, "--redis")
     if environ.get("EVFN_REDIS_URL"):
         return Server(environ["EVFN_REDIS_URL"], "EVFN_REDIS_URL")
+    from evfn.embedded import socket_path  # Here, for it brings asyncio along, which `--help` does not need.
+
     running = next((each.server for each in instance_lock.living(state)), "")
     # An instance on the embedded server names it as well, but that one is ours to keep alive, not just to connect to.
     if running and not running.endswith("/" + socket_path.file_name(state)):

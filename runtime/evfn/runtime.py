@@ -123,7 +123,7 @@ class Instance:
             if how is not Ended.FENCED:
                 await self._drain(how)
                 await self._instances.deregister(self.id)
-            return how
+            return Ended.ABORTED if self._abort else how
         finally:
             for task in [loads, *tasks]:
                 task.cancel()
@@ -295,17 +295,17 @@ class Runtime:
             while True:
                 self._instance = Instance(self._project, self._place, connection, template, self._listener, self._clock)
                 if self._stop is not None:
-                    return self._stop
+                    self._instance.end(self._stop, self._cause)
                 ended = await self._instance.run(until_idle=until_idle)
                 if ended is not Ended.FENCED:
-                    return Ended.ABORTED if self._stop is Ended.ABORTED else ended
+                    return ended
         finally:
             await template.stop()
             await connection.close()
 
     def drain(self, cause: str) -> None:
         """First signal: finish what runs, take nothing new."""
-        self._stop = Ended.DRAINED
+        self._stop, self._cause = Ended.DRAINED, cause
         if self._instance is not None:
             self._instance.end(Ended.DRAINED, cause)
 

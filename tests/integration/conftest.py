@@ -10,8 +10,11 @@ import pytest
 from servers import FLAVOURS, RealServer
 
 from evfn.broker.connection import Connection
+from evfn.broker.group import Group
+from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
+from evfn.trigger import StartAt
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,3 +66,12 @@ def connection(server: RealServer, runner: asyncio.Runner) -> Iterator[Connectio
 def keys() -> Keys:
     """Keys under a prefix, so that a forgotten prefix shows."""
     return Keys("t:")
+
+
+@pytest.fixture
+def group(connection: Connection, keys: Keys, runner: asyncio.Runner) -> Group:
+    """A registered instance's place on one topic, its groups made."""
+    group = Group(connection, keys, "orders.new", "shop/pack", "me")
+    runner.run(Instances(connection, keys).register("me"))
+    runner.run(group.start(StartAt.EARLIEST, patterned_late=False))
+    return group

@@ -7,7 +7,6 @@ import click
 
 from evfn.workers.protocol import Ready
 from evfn.workers.template_process import Template
-from evfn_cli.cycles import cycles
 from evfn_cli.one_worker import Broken, OneWorker
 from evfn_cli.opened import Opened, open_project
 from evfn_cli.options import common
@@ -19,17 +18,12 @@ from evfn_cli.render import escape, escape_lines, out, say
 @common
 @click.pass_context
 def command(context: click.Context, *, as_json: bool) -> int:
-    """Validate the manifest and its functions, and warn of triggers that feed each other.
+    """Validate the manifest and its functions, and warn of emit cycles.
 
     Imports every function in a worker of its own. Needs no server. Exit code 2 where something is wrong.
     """
     opened = open_project(context)
     verdicts = asyncio.run(_load_all(opened))
-    for way in cycles(opened.project.triggers):
-        say(
-            f"warning: {' → '.join(way)}: these triggers feed each other; without a filter that ends it,"
-            " an event goes round until its 32nd hop and is a dead letter then"
-        )
     broken = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Broken)}
     if as_json:
         problems = {name: broken[name].message if name in broken else None for name in verdicts}

@@ -40,7 +40,7 @@ def command() -> None:
 @click.pass_context
 def ls(context: click.Context, *, trigger: str | None, limit: int, as_json: bool) -> None:
     """List dead letters, the newest first."""
-    opened = open_project(context, warn=False)
+    opened = open_project(context, filters=False)
     names = [each.name for each in opened.project.triggers] if trigger is None else [opened.trigger(trigger).name]
 
     async def read(connection: Connection) -> tuple[list[DeadLetter], int]:
@@ -71,7 +71,7 @@ def ls(context: click.Context, *, trigger: str | None, limit: int, as_json: bool
 @click.pass_context
 def show(context: click.Context, *, trigger: str, id: str | None, as_json: bool) -> None:  # noqa: A002
     """Show one dead letter whole; without ID the newest."""
-    opened = open_project(context, warn=False)
+    opened = open_project(context, filters=False)
     name = opened.trigger(trigger).name
 
     async def read(connection: Connection) -> DeadLetter | None:
@@ -101,7 +101,7 @@ def redrive(
     """
     if bool(ids) == every:
         raise click.UsageError("name dead letters, or write --all", context)
-    opened = open_project(context, warn=False)
+    opened = open_project(context, filters=False)
     name = opened.trigger(trigger).name
 
     async def carry_out(connection: Connection) -> tuple[Redriven, int, bool]:
@@ -144,7 +144,7 @@ def redrive(
 @click.pass_context
 def purge(context: click.Context, *, trigger: str, ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Delete dead letters for good; without IDs all of the trigger's. Without --yes it only says how many."""
-    opened = open_project(context, warn=False)
+    opened = open_project(context, filters=False)
     name = opened.trigger(trigger).name
 
     async def carry_out(connection: Connection) -> int:

@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import click
+from evfn.manifest.schema import json_schema
 
 from evfn import instance_lock
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
-from evfn.manifest.schema import json_schema
 from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn_cli.log import MOMENT_SECONDS, Log

@@ -34,7 +34,7 @@ def command(context: click.Context, *, as_json: bool) -> None:
 
     lag: events not delivered yet; pending: running; due: waiting for a retry; dead: dead letters that wait for you.
     """
-    found = asyncio.run(_read(open_project(context)))
+    found = asyncio.run(_read(open_project(context, filters=False)))
     if as_json:
         out(json.dumps(found))
     else:

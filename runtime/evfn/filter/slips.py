@@ -116,8 +116,8 @@ def doubts(source: str, tokens: tuple[Token, ...]) -> Iterator[FilterSyntaxError
         if name not in ATTRIBUTES | EXTENSIONS and not reference.indexed and name not in told:
             told.add(name)
             message = (
-                f"event.{name} is true to an extension attribute {name!r} only; "
-                f'for a field of the data write event.data.{name}, or event["{name}"] to be without this warning'
+                f"event.{name} reads the extension attribute {name!r}; a field of the data is event.data.{name} "
+                f'(event["{name}"] says that the extension is meant)'
             )
             yield FilterSyntaxError.at(source, tokens[reference.first].start, message)
 
@@ -125,13 +125,13 @@ def doubts(source: str, tokens: tuple[Token, ...]) -> Iterator[FilterSyntaxError
 def _slip(source: str, tokens: tuple[Token, ...], index: int, bound: list[tuple[str, int, int]]) -> str | None:
     token = tokens[index]
     if token.kind is Kind.WRONG:
-        return _WRONG.get(token.text) or _wrong_character(token.text)
+        return _instead(token.text, _WRONG[token.text]) if token.text in _WRONG else _wrong_character(token.text)
     if token.kind is not Kind.NAME:
         return None
     if is_operator(tokens, index - 1, "."):
         return _unknown_call(token.text) if is_operator(tokens, index + 1, "(") else None
     if token.text.lower() in ("and", "or", "not") or token.text in _NAMES:
-        return _NAMES.get(token.text) or _NAMES[token.text.lower()]
+        return _instead(token.text, _NAMES.get(token.text) or _NAMES[token.text.lower()])
     if is_operator(tokens, index + 1, "("):
         return _unknown_call(token.text)
     if token.text in _WORDS | _TYPES | {"event"}:
@@ -139,6 +139,10 @@ def _slip(source: str, tokens: tuple[Token, ...], index: int, bound: list[tuple[
     if any(name == token.text and first <= index < end for name, first, end in bound):
         return None
     return _unknown_name(source, tokens, index)
+
+
+def _instead(text: str, advice: str) -> str:
+    return f"{text} is not CEL; {advice}" if advice.startswith("write ") else advice
 
 
 def _wrong_character(text: str) -> str:

@@ -22,9 +22,7 @@ class Asks(Enum):
     DATA = "data"
 
 
-_NAMED = re.compile(
-    r"(?:(?:typing\.)?Optional\[)?(?:[A-Za-z_][\w.]*\.)?(Event|Context)\]?(?:\s*\|\s*None)?"
-).fullmatch
+_NAMED = re.compile(r"(?:(?:typing\.)?Optional\[)?(?:[A-Za-z_][\w.]*\.)?(Event|Context)\]?(?:\s*\|\s*None)?").fullmatch
 
 
 def resolve(annotation: Any, function: Callable[..., Any], parameter: str) -> tuple[Asks, Any]:

@@ -56,7 +56,7 @@ class Context:
         """Emit an event, if and when this attempt succeeds, together with its success.
 
         `attributes` are those of Event: type, subject, time, datacontenttype, dataschema, extensions. Raises
-        InvalidResult, which no retry helps, where the topic is not among the trigger's `emits` or the data are not JSON.
+        InvalidResult, which no retry helps, where the topic is not among the trigger's `emits` or the data are no JSON.
         """
         if self._emits is not None:
             self._emits.emit(topic, data, attributes)

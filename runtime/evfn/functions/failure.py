@@ -26,7 +26,10 @@ def full_name(kind: type) -> str:
     """`module.Class`, without the module for Python's own."""
     name = clean(str(getattr(kind, "__qualname__", kind.__name__)))
     module = getattr(kind, "__module__", None)
-    return name if not isinstance(module, str) or module == "builtins" else f"{clean(module)}.{name}"
+    if not isinstance(module, str) or module == "builtins":
+        return name
+    # evfn's own are known to users by the name under which they import them.
+    return f"evfn.{name}" if module.startswith("evfn.") else f"{clean(module)}.{name}"
 
 
 def message(error: BaseException) -> str:

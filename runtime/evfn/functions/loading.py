@@ -15,7 +15,7 @@ from evfn.functions import failure
 from evfn.functions.reference import Reference
 
 
-class ImportFailed(LoadError):
+class ImportFailed(LoadError):  # noqa: N818 - what happened
     """The module itself failed. `traceback` is the text of the user's frames only."""
 
     def __init__(self, message: str, traceback: str) -> None:
@@ -114,7 +114,9 @@ def _import_failed(error: BaseException, shown: str, package: str, functions_dir
     if isinstance(error, ModuleNotFoundError) and error.name:
         return ImportFailed(f"{shown} cannot be imported: {_missing(error.name, package, functions_dir)}{at}", text)
     if isinstance(error, SystemExit):
-        return ImportFailed(f"{shown} ends the process while it is imported: it calls sys.exit({error.code!r}){at}", text)
+        return ImportFailed(
+            f"{shown} ends the process while it is imported: it calls sys.exit({error.code!r}){at}", text
+        )
     kind = failure.full_name(type(error))
     reason = failure.message(error).strip()
     return ImportFailed(f"{shown} cannot be imported: {kind}{': ' + reason if reason else ''}{at}", text)

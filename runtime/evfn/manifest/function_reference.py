@@ -21,6 +21,10 @@ def parse(text: str) -> tuple[str, str]:
     mended = _mended(text)
     if mended is not None:
         raise ValueError(f"{text!r:.80} is no function (did you mean {mended}?); write module:name")
+    if "/" in text or "\\" in text or ".." in text:
+        raise ValueError(
+            f"{text!r:.80} is a path; functions are named module:name, of modules below the functions folder"
+        )
     module, colon, name = text.partition(":")
     if not colon:
         name = DEFAULT_NAME

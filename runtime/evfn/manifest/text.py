@@ -66,6 +66,11 @@ class Text:
     def _starts(self) -> list[int]:
         return [0, *(match.end() for match in _LINE_END.finditer(self.content))]
 
+    @property
+    def lines(self) -> int:
+        """How many lines there are; behind a last line end there is an empty one."""
+        return len(self._starts)
+
     def place(self, index: int) -> Place:
         """The place of the character at `index`."""
         line = bisect_right(self._starts, index)

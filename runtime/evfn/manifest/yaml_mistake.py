@@ -79,9 +79,9 @@ def _instead(text: Text, place: Place) -> str:
     key, value = line["key"], line["value"].strip()
     if key == "filter":
         return f"; as a block no rule of YAML applies, write\n    filter: >-\n      {value:.200}"
-    if key in ("topic", "emits") and value.startswith(("*", "[*")):
-        name = value.strip("[] ").partition(",")[0]
-        return f"; a leading * has to be quoted: '{name:.100}'"
+    starred = re.search(r"(?:^|[\[,\s])(\*[^\s,\]}#]*)", value)
+    if key in ("topic", "emits") and starred is not None:
+        return f"; a leading * has to be quoted: '{starred[1]:.100}'"
     if key in ("topic", "emits"):
         return "; quote the topic"
     return ""

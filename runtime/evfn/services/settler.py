@@ -62,6 +62,7 @@ class Settler:
         self._task: asyncio.Task[None] | None = None
         self._blocked_timer: asyncio.TimerHandle | None = None
         self._troubled = False
+        self._stopped = False
         self.last_delivered = b""
 
     @property
@@ -71,12 +72,15 @@ class Settler:
 
     def settle(self, settling: Settling) -> None:
         """Settle these, soon and until done."""
+        if self._stopped:
+            return
         self._waiting.append(settling)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def stop(self) -> None:
         """Give up what is not settled: the lease is gone, or the instance ends."""
+        self._stopped = True
         self._waiting.clear()
         self._blocked.clear()
         if self._blocked_timer is not None:

@@ -1,0 +1,185 @@
+"""What an attempt emits: returned and yielded values and the context's emits, as events ready to store."""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from evfn.errors import EvfnError, InvalidData
+from evfn.event import HOPS, TRACE, Entry, Event, dump, encode
+from evfn.functions.invocation import Invocation
+from evfn.outcome import Emit, Succeeded
+
+MAX_HOPS = 32
+MAX_EMITS = 10_000
+MAX_BYTES = 32 << 20
+"""Of all emits of one attempt, counting names and values of their fields."""
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})").fullmatch
+_INHERITED = ("tracestate", TRACE)
+_JSON = b"application/json"
+
+
+class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retry would give the same
+    """What the function returned or emitted cannot be stored. `reason` is the dead letter's."""
+
+    def __init__(self, message: str, reason: str = "rejected") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where emits come from: the trigger with the topics it may emit to, the first one taking bare values."""
+
+    project: str
+    trigger: str
+    emits: tuple[str, ...] = ()
+    now: Callable[[], datetime] = field(default=_now, repr=False)
+
+    @property
+    def source(self) -> str:
+        return f"evfn/{self.project}/{self.trigger}"
+
+
+class Emits:
+    """The events of one attempt, in the order in which they were made. They are stored only if it succeeds."""
+
+    __slots__ = ("_bytes", "_emits", "_invocation", "_origin", "_shared", "_unemitted")
+
+    def __init__(self, origin: Origin, invocation: Invocation) -> None:
+        self._origin = origin
+        self._invocation = invocation
+        self._emits: list[Emit] = []
+        self._bytes = 0
+        self._unemitted = False
+        self._shared: dict[bytes, bytes] | None = None
+
+    def succeeded(self) -> Succeeded:
+        """The attempt's outcome, now that the function has returned."""
+        return Succeeded(tuple(self._emits), self._unemitted)
+
+    def add(self, value: object, made: str = "return value") -> None:
+        """Take a returned or yielded value; None is no event. Raises InvalidResult where it cannot be stored."""
+        if value is None:
+            return
+        if isinstance(value, Event):
+            self._add_event(value, made)
+        elif not self._origin.emits:
+            self._unemitted = True
+        else:
+            self._store_value(self._origin.emits[0], value, made)
+
+    def emit(self, topic: str, data: object, attributes: dict[str, Any]) -> None:
+        """Take an event from the context. Raises InvalidResult, and TypeError for an attribute that events have not."""
+        if isinstance(data, Event):
+            event = self._own(data).replace(topic=topic, **attributes)
+        elif attributes:
+            event = Event(data=data, topic=topic, **attributes)
+        else:
+            self._check(topic)
+            self._store_value(topic, data, f"data emitted to {topic}")
+            return
+        self._store_event(event, f"data emitted to {topic}")
+
+    def _add_event(self, event: Event, made: str) -> None:
+        event = self._own(event)
+        if not event.topic:
+            if not self._origin.emits:
+                self._unemitted = True
+                return
+            event = event.replace(topic=self._origin.emits[0])
+        self._store_event(event, made)
+
+    def _own(self, event: Event) -> Event:
+        """An event that was received and is passed on becomes a new one: its place and name were the old one's."""
+        if event.stream_id != self._invocation.stream_id or event.topic != self._invocation.topic:
+            return event
+        kind = "" if event.type == event.topic else event.type
+        kept = {name: value for name, value in event.extensions.items() if name not in ("traceparent", HOPS)}
+        return event.replace(topic="", stream_id="", id="", source="", type=kind, extensions=kept)
+
+    def _check(self, topic: str) -> None:
+        allowed = self._origin.emits
+        if topic not in allowed:
+            may = f"it may emit to {', '.join(allowed)}" if allowed else "it has no emits"
+            raise InvalidResult(f"emit to {topic!r}: {may} (emits of {self._origin.trigger} in triggers.yaml)")
+
+    def _store_value(self, topic: str, value: object, made: str) -> None:
+        """A bare value, the common case: everything but the data is ours."""
+        try:
+            data = dump(value)
+        except InvalidData as error:
+            raise InvalidResult(f"{made} {error}") from None
+        shared = self._inherited()
+        fields = [b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode()]
+        for item in shared.items():
+            fields += item
+        fields += (b"datacontenttype", _JSON, b"data", data)
+        self._keep(topic, fields)
+
+    def _store_event(self, event: Event, made: str) -> None:
+        self._check(event.topic)
+        shared = {name.decode(): value.decode() for name, value in self._inherited().items()}
+        source, time = shared.pop("source"), shared.pop("time")
+        try:
+            fields = encode(
+                event.replace(
+                    id=event.id or self._id(),
+                    source=event.source or source,
+                    type=event.type or event.topic,
+                    time=event.time or datetime.fromisoformat(time),
+                    extensions={**shared, **event.extensions, HOPS: shared[HOPS]},
+                )
+            )
+        except InvalidData as error:
+            raise InvalidResult(f"{made} {error}") from None
+        self._keep(event.topic, fields)
+
+    def _keep(self, topic: str, fields: list[bytes]) -> None:
+        self._bytes += sum(map(len, fields))
+        if len(self._emits) == MAX_EMITS:
+            raise InvalidResult(f"more than {MAX_EMITS:,} emits in one attempt", "too_large")
+        if self._bytes > MAX_BYTES:
+            raise InvalidResult(f"the emits of one attempt hold more than {MAX_BYTES >> 20} MiB", "too_large")
+        self._emits.append(Emit(topic, tuple(fields)))
+
+    def _id(self) -> str:
+        return f"{self._invocation.invocation_id}/{len(self._emits) + 1}"
+
+    def _inherited(self) -> dict[bytes, bytes]:
+        """What all emits of this attempt share. Raises InvalidResult where the event came through MAX_HOPS functions."""
+        if self._shared is None:
+            invocation = self._invocation
+            cause = Entry(invocation.topic, invocation.stream_id, invocation.fields)
+            hops = cause.attribute(HOPS) or ""
+            count = int(hops) + 1 if hops.isascii() and hops.isdigit() and len(hops) < 10 else 1
+            if count > MAX_HOPS:
+                raise InvalidResult(f"a loop of emits: the event came through {MAX_HOPS} functions", "loop")
+            time = self._origin.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._shared = {
+                b"source": self._origin.source.encode(),
+                b"time": time.encode(),
+                b"traceparent": _traceparent(cause.attribute("traceparent")),
+                HOPS.encode(): b"%d" % count,
+            }
+            for name in _INHERITED:
+                value = cause.attribute(name)
+                if value is not None:
+                    self._shared[name.encode()] = value.encode()
+        return self._shared
+
+
+def _traceparent(cause: str | None) -> bytes:
+    """The W3C trace that the event belongs to, this attempt being its last span; a new trace where there is none."""
+    span = f"{random.getrandbits(64) | 1:016x}"
+    found = _TRACEPARENT(cause) if cause else None
+    if found is None:
+        return f"00-{random.getrandbits(128) | 1:032x}-{span}-01".encode()
+    return f"00-{found[1]}-{span}-{found[2]}".encode()
