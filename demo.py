@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -51,10 +52,14 @@ def main() -> None:
         sys.exit(run.returncode)
 
     status = json.loads(subprocess.run(evfn("status", "--json"), check=True, capture_output=True).stdout)
-    table = Table(title=f"\nWhat became of the events, in {seconds:.1f} s from start to idle")
-    table.add_column("trigger")
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"\nWhat became of the events, in {seconds:.1f} s from start to idle",
+    )
+    table.add_column("trigger", no_wrap=True)
     for column in (*COLUMNS, "rate"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, trigger in status["triggers"].items():
         counts = [f"{trigger[key]:,}" for key in COLUMNS.values()]
         table.add_row(name, *counts, f"{trigger['delivered'] / seconds:,.0f}/s")

@@ -1,6 +1,7 @@
 """Runs functions by hand, one event at a time, in the workers that `evfn run` uses; nothing is retried or stored."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,10 +9,10 @@ from datetime import timedelta
 from evfn.clock import SystemClock
 from evfn.outcome import Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
+from evfn.workers.config import worker_config
 from evfn.workers.delivery import Delivery
-from evfn.workers.frame import SLOTS
 from evfn.workers.pool import Pool
-from evfn.workers.protocol import Ready, WorkerConfig
+from evfn.workers.protocol import Ready
 from evfn.workers.template_process import Template
 from evfn_cli.opened import Opened
 
@@ -34,19 +35,13 @@ class OneWorker:
         self._load: asyncio.Future[Ready | Broken] = loop.create_future()
         self._end: asyncio.Future[tuple[Outcome, timedelta]] = loop.create_future()
         self._on_output = on_output
-        project = opened.project
-        config = WorkerConfig(
-            project=project.name,
-            project_dir=str(opened.location.folder),
-            functions_dir=str(opened.location.functions),
-            trigger=trigger.name,
-            function=trigger.function,
-            emits=list(trigger.emits),
-            data_modes={topic: rules.data.value for topic, rules in project.topics},
-            concurrency=trigger.workers.concurrency,
-            timeout_ms=int(trigger.timeout.total_seconds() * 1000),
-            slots=SLOTS,
-            env={**opened.env_file, **dict(trigger.env)},
+        config = worker_config(
+            opened.project,
+            trigger,
+            folder=opened.location.folder,
+            functions=opened.location.functions,
+            environ=os.environ,
+            env_file=opened.env_file,
         )
         limits = Workers(max=1, concurrency=trigger.workers.concurrency, memory=trigger.workers.memory)
         self._pool = Pool(template, lambda: config, limits, trigger.timeout, self, SystemClock())
@@ -92,3 +87,18 @@ class OneWorker:
     def _ended(self, outcome: Outcome, elapsed: timedelta) -> None:
         if not self._end.done():
             self._end.set_result((outcome, elapsed))
+
+
+async def load_all(opened: Opened, on_output: Callable[[str], None]) -> dict[str, Ready | Broken]:
+    """Load the function of every trigger; `on_output` gets the lines that importing them prints."""
+    template = Template()
+    verdicts: dict[str, Ready | Broken] = {}
+    try:
+        # One after the other: what importing one function prints is not mixed with another's.
+        for trigger in opened.project.triggers:
+            worker = OneWorker(opened, trigger, template, lambda _, text: on_output(text))
+            verdicts[trigger.name] = await worker.load()
+            await worker.close()
+    finally:
+        await template.stop()
+    return verdicts

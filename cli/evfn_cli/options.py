@@ -11,7 +11,7 @@ from evfn.project import Choices
 _KEY = "evfn_cli.choices"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS = [
+OPTIONS = [
     ("--manifest", "FILE", "The manifest, or its folder; else triggers.yaml here or in a parent.", "EVFN_MANIFEST"),
     ("--functions", "DIR", "The functions folder, relative to the manifest.  [default: functions]", "EVFN_FUNCTIONS"),
     ("--name", "NAME", "Another project name: its own groups, so its own copy of every event.", "EVFN_NAME"),
@@ -22,7 +22,7 @@ _OPTIONS = [
 
 def common(command: _Command) -> _Command:
     """Give a command the common options; read them with `choices`."""
-    for flag, metavar, text, variable in reversed(_OPTIONS):
+    for flag, metavar, text, variable in reversed(OPTIONS):
         # The variables are read where the project is located: read here, the one of an option given before the verb
         # would win over that option.
         decorate = click.option(

@@ -6,14 +6,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from evfn.broker.connection import Connection, mask
-from evfn.broker.keys import Keys
-from evfn.broker.start import Action, Started, Starter
-from evfn.broker.topics import discover
 from evfn.clock import SystemClock
-from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.errors import BrokerUnavailable
 from evfn.project import Location
-from evfn.topic import Pattern, is_pattern
-from evfn.trigger import Project
+from evfn.services.discovery import Discovery
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, say
 
@@ -55,7 +51,8 @@ async def connected(opened: Opened) -> AsyncIterator[Connection]:
         try:
             await connection.wait_ready(PATIENCE)
             if opened.location.server.url is None:
-                await again(lambda: make_groups(connection, opened.project))
+                for said in await again(Discovery(connection, opened.project).start_all):
+                    say(escape(said))
             yield connection
         finally:
             await connection.close()
@@ -72,31 +69,3 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
         except BrokerUnavailable:
             await SystemClock().sleep(timedelta(milliseconds=300))
     return await call()
-
-
-async def make_groups(connection: Connection, project: Project) -> None:
-    """Make the groups that are missing, so that what is published from now on reaches every trigger."""
-    keys = Keys(project.settings.key_prefix)
-    starter = Starter(connection, keys)
-    patterns = {text: Pattern.compile(text) for each in project.triggers for text in each.topics if is_pattern(text)}
-    found = await discover(connection, keys, list(patterns.values()))
-    for trigger in project.triggers:
-        topics = {text for text in trigger.topics if text not in patterns}
-        for text in trigger.topics:
-            if text in patterns:
-                topics |= {topic for topic in found if patterns[text].matches(topic)}
-        for started in await starter.start(project.group(trigger.name), trigger.topics, sorted(topics), trigger.start):
-            _say_started(trigger.name, started)
-
-
-def _say_started(trigger: str, started: Started | BrokerError) -> None:
-    match started:
-        case BrokerError():
-            say(f"{trigger}: {escape(str(started))}")
-        case Started(topic, Action.CREATED, _, skipped) if skipped:
-            say(
-                f"{trigger} begins behind {skipped:,} older events of {escape(topic)};"
-                " write `start: earliest` before its first delivery to have them too"
-            )
-        case Started(topic, Action.INEFFECTIVE):
-            say(f"{trigger}: `start` was changed after its first delivery from {escape(topic)} and has no effect")

@@ -9,10 +9,11 @@ from evfn.broker.connection import Connection
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.broker.status import GroupStatus, status
-from evfn.topic import Pattern, is_pattern
+from evfn.services.discovery import Discovery
 from evfn.trigger import Trigger
 from evfn_cli import states
 from evfn_cli.opened import Opened
+from evfn_cli.server import again, connected
 
 COUNTERS = (
     "delivered",
@@ -28,24 +29,27 @@ COUNTERS = (
 )
 
 
+async def take(opened: Opened) -> dict[str, Any]:
+    """Connect to the project's server and read everything once."""
+    async with connected(opened) as connection:
+        return await again(lambda: snapshot(connection, opened))
+
+
 async def snapshot(connection: Connection, opened: Opened) -> dict[str, Any]:
     """Read everything once. Fields are added within a version, never changed."""
     project = opened.project
     keys = Keys(project.settings.key_prefix)
-    patterns = {text: Pattern.compile(text) for each in project.triggers for text in each.topics if is_pattern(text)}
-    found = await topics.discover(connection, keys, list(patterns.values()))
+    found = await Discovery(connection, project).topics()
     said = states.read(opened.location.state)
     triggers: dict[str, Any] = {}
     takers: dict[str, list[str]] = {}
     for trigger in project.triggers:
-        names = [text for text in trigger.topics if text not in patterns]
-        mine = [patterns[text] for text in trigger.topics if text in patterns]
-        names += sorted(topic for topic in found if any(pattern.matches(topic) for pattern in mine))
-        for name in dict.fromkeys(names):
+        names = sorted(found[trigger.name])
+        for name in names:
             takers.setdefault(name, []).append(trigger.name)
         for topic in trigger.emits:
             takers.setdefault(topic, [])
-        parts = [await status(connection, keys, name, project.group(trigger.name)) for name in dict.fromkeys(names)]
+        parts = [await status(connection, keys, name, project.group(trigger.name)) for name in names]
         triggers[trigger.name] = _trigger(trigger, parts, said.get(trigger.name))
     streams = await topics.info(connection, keys, takers)
     here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}

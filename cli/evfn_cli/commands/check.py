@@ -5,10 +5,6 @@ import json
 
 import click
 
-from evfn.workers.protocol import Ready
-from evfn.workers.template_process import Template
-from evfn_cli.one_worker import Broken, OneWorker
-from evfn_cli.opened import Opened, open_project
 from evfn_cli.options import common
 from evfn_cli.render import escape, escape_lines, out, say
 
@@ -22,8 +18,12 @@ def command(context: click.Context, *, as_json: bool) -> int:
 
     Imports every function in a worker of its own. Needs no server. Exit code 2 where something is wrong.
     """
+    # What loads functions is imported only now: `evfn check --help` needs none of it.
+    from evfn_cli.one_worker import Broken, load_all
+    from evfn_cli.opened import open_project
+
     opened = open_project(context)
-    verdicts = asyncio.run(_load_all(opened))
+    verdicts = asyncio.run(load_all(opened, lambda text: say("│ " + escape(text))))
     broken = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Broken)}
     if as_json:
         problems = {name: broken[name].message if name in broken else None for name in verdicts}
@@ -39,17 +39,3 @@ def command(context: click.Context, *, as_json: bool) -> int:
             arrow = f" → {', '.join(trigger.emits)}" if trigger.emits else ""
             out(escape(f"ok  {trigger.name}: {', '.join(trigger.topics)} → {trigger.function}{arrow}"))
     return 2 if broken else 0
-
-
-async def _load_all(opened: Opened) -> dict[str, Ready | Broken]:
-    template = Template()
-    verdicts: dict[str, Ready | Broken] = {}
-    try:
-        # One after the other: what importing one function prints is not mixed with another's.
-        for trigger in opened.project.triggers:
-            worker = OneWorker(opened, trigger, template, lambda _, text: say("│ " + escape(text)))
-            verdicts[trigger.name] = await worker.load()
-            await worker.close()
-    finally:
-        await template.stop()
-    return verdicts

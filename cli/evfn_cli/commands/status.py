@@ -6,11 +6,8 @@ from typing import Any
 
 import click
 
-from evfn_cli.opened import Opened, open_project
 from evfn_cli.options import common
 from evfn_cli.render import escape, out, say, seconds, table
-from evfn_cli.server import again, connected
-from evfn_cli.snapshot import snapshot
 
 _COLUMNS = {
     "lag": "lag",
@@ -34,16 +31,15 @@ def command(context: click.Context, *, as_json: bool) -> None:
 
     lag: events not delivered yet; pending: running; due: waiting for a retry; dead: dead letters that wait for you.
     """
-    found = asyncio.run(_read(open_project(context, filters=False)))
+    # What asks the server is imported only now: `evfn status --help` needs none of it.
+    from evfn_cli.opened import open_project
+    from evfn_cli.snapshot import take
+
+    found = asyncio.run(take(open_project(context, filters=False)))
     if as_json:
         out(json.dumps(found))
     else:
         _show(found)
-
-
-async def _read(opened: Opened) -> dict[str, Any]:
-    async with connected(opened) as connection:
-        return await again(lambda: snapshot(connection, opened))
 
 
 def _show(found: dict[str, Any]) -> None:

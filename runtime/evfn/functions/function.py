@@ -5,13 +5,16 @@ import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from evfn.errors import InvalidData
+from evfn.errors import InvalidData, LoadError
 from evfn.functions import failure
 from evfn.functions.binding import bind
 from evfn.functions.context import Context
 from evfn.functions.invocation import Invocation
+from evfn.functions.loading import load
+from evfn.functions.reference import parse
 from evfn.functions.results import Emits, InvalidResult, Origin
 from evfn.functions.signals import Reject, Retry
 from evfn.outcome import Failed, Outcome, Rejected, Succeeded
@@ -47,6 +50,25 @@ class Function:
         self._timeout_ns = None if timeout is None else timeout // timedelta(microseconds=1) * 1000
         self._modes = dict(modes or {})
         self._runner: asyncio.Runner | None = None
+
+    @classmethod
+    def load(
+        cls,
+        reference: str,
+        project_dir: Path,
+        functions_dir: Path,
+        origin: Origin,
+        *,
+        attempts: int = 1,
+        timeout: timedelta | None = None,
+        modes: Mapping[str, DataMode] | None = None,
+    ) -> "Function":
+        """Import the function named `module:name`. Raises LoadError that says what to write."""
+        found = load(parse(reference), project_dir, functions_dir)
+        try:
+            return cls(found, origin, attempts=attempts, timeout=timeout, modes=modes)
+        except LoadError as error:
+            raise LoadError(f"{reference}: {error}") from None
 
     def run(self, invocation: Invocation, started_ns: int | None = None) -> Outcome:
         """One attempt, to its end. `started_ns` is on the monotonic clock, by default now.

@@ -154,7 +154,7 @@ class Emits:
         return f"{self._invocation.invocation_id}/{len(self._emits) + 1}"
 
     def _inherited(self) -> dict[bytes, bytes]:
-        """What all emits of this attempt share. Raises InvalidResult where the event came through MAX_HOPS functions."""
+        """What all emits of this attempt share. Raises InvalidResult where the event came through too many of them."""
         if self._shared is None:
             invocation = self._invocation
             cause = Entry(invocation.topic, invocation.stream_id, invocation.fields)

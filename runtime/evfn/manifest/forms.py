@@ -58,14 +58,13 @@ def count(low: int, high: int) -> Form:
 
 def choice(kind: type[Enum], *, missing: Callable[[str], str | None] = lambda _: None) -> Form:
     """One of an enum's values; `missing` may give the reason why one cannot be chosen yet."""
-    values = [str(member.value) for member in kind]
+    reasons = {str(member.value): missing(str(member.value)) for member in kind}
+    values = [value for value, reason in reasons.items() if reason is None]
 
     def read(text: str, _: Surroundings | None) -> Enum:
         if text not in values:
-            raise ValueError(f"{text!r:.60} is not one of {', '.join(values)}{did_you_mean(text, values)}")
-        reason = missing(text)
-        if reason is not None:
-            raise ValueError(reason)
+            unknown = f"{text!r:.60} is not one of {', '.join(values)}{did_you_mean(text, values)}"
+            raise ValueError(reasons.get(text) or unknown)
         return kind(text)
 
     return Form(" | ".join(values), read, {"type": "string", "enum": values})
@@ -161,4 +160,4 @@ CLASS = Form("class name or module.Class", _read_class, {"type": "string"})
 ISOLATION = choice(Isolation, missing=_not_yet)
 KEY_PREFIX = text_form("text", r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,63})?", _explain_prefix)
 ENV_NAME = text_form("name", r"(?![Ee][Vv][Ff][Nn]_)[A-Za-z_][A-Za-z0-9_]*", _explain_env_name)
-ENV_VALUE = Form("text", _read_env_value, {"type": ["string", "number", "boolean"]})
+ENV_VALUE = Form("text", _read_env_value, {"type": ["string", "number", "boolean", "null"]})

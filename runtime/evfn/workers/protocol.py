@@ -116,14 +116,17 @@ class FrameDone(msgspec.Struct, frozen=True, array_like=True, tag="frame_done"):
 
 
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
-    """Dispatcher → template, with three descriptors attached: control socket, output pipe, ledger."""
+    """Dispatcher → template, with four descriptors attached: control socket, output pipe, ledger, stack.
+
+    They come with the first byte of the frame: one sendmsg for each Fork.
+    """
 
     worker: int
     config: "WorkerConfig"
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
-    """All a worker must know to load its function and run it."""
+    """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function."""
 
     project: str
     project_dir: str
@@ -136,6 +139,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     timeout_ms: int
     slots: int
     env: dict[str, str]
+    attempts: int = 1
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from evfn.workers import child, kinship
 from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader, FromTemplate, encode
+from evfn.workers.surroundings import Descriptors
 
 READ_BYTES = 1 << 16
 DESCRIPTORS_PER_FORK = 4
@@ -88,7 +89,7 @@ class Template:
         if pid == 0:
             # The objects go on existing here; without their descriptors they cannot close what is opened later.
             self._control.detach()
-            child.main(order.config, child.Descriptors(*descriptors), template)
+            child.main(order.config, Descriptors(*descriptors), template)
         self._workers[pid] = order.worker
         pidfd = os.pidfd_open(pid)
         self._close(descriptors)
@@ -135,12 +136,10 @@ class Template:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._workers.clear()
-        while True:
+        while kinship.children():
             self._kill_strays()
-            try:
-                os.waitpid(-1, 0)
-            except ChildProcessError:
-                os._exit(0)
+            os.waitpid(-1, 0)
+        os._exit(0)
 
     def _send(self, message: FromTemplate, pidfd: int | None = None) -> None:
         frame = encode(message)

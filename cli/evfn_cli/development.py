@@ -1,0 +1,141 @@
+"""An instance for development: its server, its signals, its log on the terminal."""
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from evfn import instance_lock
+from evfn.broker.connection import Connection
+from evfn.clock import SystemClock
+from evfn.errors import BrokerUnavailable
+from evfn.manifest.schema import json_schema
+from evfn.project import prepare_state
+from evfn.runtime import Ended, Place, Runtime
+from evfn_cli.log import MOMENT_SECONDS, Log
+from evfn_cli.opened import Opened
+from evfn_cli.render import escape, out, say
+from evfn_cli.server import again, server_url
+from evfn_cli.snapshot import snapshot
+from evfn_cli.states import States
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Run:
+    """One `evfn run`, from its server to its last line."""
+
+    def __init__(self, opened: Opened, *, until_idle: bool, as_json: bool) -> None:
+        self._opened = opened
+        self._until_idle = until_idle
+        self._as_json = as_json
+        self._log = Log(self._write, opened.location.folder)
+        self._states = States(opened.location.state, self._log)
+        self._runtime: Runtime | None = None
+        self._signal: signal.Signals | None = None
+        self._silent = False
+
+    async def run(self) -> int:
+        """Until it ends by itself or by a signal; returns the exit code, or dies of the signal that aborted it."""
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._signalled, number, main)
+        try:
+            code = await self._serve()
+        except asyncio.CancelledError:
+            if self._signal is None:
+                raise
+            code = None
+        finally:
+            self._states.forget()
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+        if code is None and self._signal is not None:
+            signal.signal(self._signal, signal.SIG_DFL)
+            os.kill(os.getpid(), self._signal)
+        return code or 0
+
+    async def _serve(self) -> int | None:
+        location = self._opened.location
+        prepare_state(location.state)
+        self._write_schema()
+        for each in instance_lock.living(location.state):
+            say(f"another instance runs in this folder (pid {each.pid}): the two share the events between them")
+        async with server_url(location) as url:
+            await self._wait_for(url)
+            place = Place(location.folder, location.functions, location.state, url, self._opened.env_file)
+            self._runtime = Runtime(self._opened.project, place, self._states)
+            ticking = asyncio.create_task(self._tick())
+            try:
+                ended = await self._runtime.run(until_idle=self._until_idle)
+            finally:
+                ticking.cancel()
+                self._log.flush()
+            if ended is Ended.ABORTED:
+                return None
+            if self._as_json:
+                await self._print_status(url)
+        return 3 if self._until_idle and ended is Ended.IDLE and self._log.dead_letters else 0
+
+    async def _wait_for(self, url: str) -> None:
+        """Until the server serves. Raises BrokerError at once for what waiting cannot mend."""
+        connection = await Connection.open(url, clock=SystemClock())
+        try:
+            try:
+                await connection.probe()
+            except BrokerUnavailable as error:
+                say(f"{escape(str(error))}; trying again until it does")
+                await connection.wait_ready()
+        finally:
+            await connection.close()
+
+    async def _print_status(self, url: str) -> None:
+        connection = await Connection.open(url, clock=SystemClock())
+        try:
+            found = await again(lambda: snapshot(connection, self._opened))
+        finally:
+            await connection.close()
+        for trigger, state in self._states.triggers.items():
+            if state["state"] != "loading":
+                found["triggers"][trigger].update(state)
+        out(json.dumps(found))
+
+    async def _tick(self) -> None:
+        while True:
+            await SystemClock().sleep(timedelta(seconds=MOMENT_SECONDS / 2))
+            self._log.tick()
+
+    def _signalled(self, number: signal.Signals, main: "asyncio.Task[Any] | None") -> None:
+        first, self._signal = self._signal is None, signal.Signals(number)
+        if self._runtime is None:
+            if main is not None:
+                main.cancel()
+        elif first:
+            self._runtime.drain(self._signal.name)
+        else:
+            self._runtime.abort()
+
+    def _write(self, line: str) -> None:
+        if self._silent:
+            return
+        try:
+            click.echo(line, err=self._as_json)
+        except OSError:
+            # Nobody reads any more, or the disk is full; the events are worth more than the log.
+            self._silent = True
+            with suppress(OSError):
+                say("the log cannot be written any more; evfn goes on without it")
+
+    def _write_schema(self) -> None:
+        """Keep the schema that editors are pointed at fresh."""
+        with suppress(OSError):
+            path = self._opened.location.state / "triggers.schema.json"
+            schema = json.dumps(json_schema(), indent=2) + "\n"
+            if not path.exists() or path.read_text() != schema:
+                path.write_text(schema)

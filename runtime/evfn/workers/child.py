@@ -1,0 +1,104 @@
+"""A worker, from its fork to its end: make itself at home, load the function, say so, run events."""
+
+import asyncio
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evfn.errors import LoadError
+from evfn.functions import context, failure
+from evfn.functions.function import Function
+from evfn.functions.loading import ImportFailed
+from evfn.functions.results import Origin
+from evfn.functions.revision import imported_files, revision
+from evfn.trigger import DataMode
+from evfn.workers import leaving, one_by_one
+from evfn.workers.channel import Channel
+from evfn.workers.ledger import Ledger
+from evfn.workers.output import Capture
+from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.side_by_side import SideBySide
+from evfn.workers.surroundings import Descriptors, arrange, leave_template, move_in
+
+
+def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoReturn:
+    """Never returns. What goes wrong before the function is loaded ends the process with a traceback in its output."""
+    try:
+        leave_template(template)
+        descriptors = arrange(descriptors)
+        ledger = Ledger(descriptors.ledger, config.slots)
+        os.close(descriptors.ledger)
+        gc.enable()
+        faulthandler.enable(descriptors.stack)
+        faulthandler.register(signal.SIGUSR1, descriptors.stack, all_threads=True, chain=False)
+        channel = Channel(descriptors.control)
+        os.register_at_fork(after_in_child=channel.abandon)
+        capture = Capture(channel)
+        capture.install()
+        sys.breakpointhook = _breakpoint_hook(config.trigger)
+        context.IN_WORKER = True
+        function = _load(config, channel, capture)
+        if function.is_async:
+            _serve_async(function, channel, ledger, capture, config.concurrency)
+        else:
+            one_by_one.serve(function, channel, ledger, capture)
+        leaving.stop(capture)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    os._exit(1)
+
+
+def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
+    """Say Ready and return the function, or say LoadFailed and end."""
+    pid = os.getpid()
+    failed = None
+    try:
+        move_in(config.project_dir, config.env)
+        function = Function.load(
+            config.function,
+            Path(config.project_dir),
+            Path(config.functions_dir),
+            Origin(config.project, config.trigger, tuple(config.emits)),
+            attempts=config.attempts,
+            timeout=timedelta(milliseconds=config.timeout_ms),
+            modes={topic: DataMode(mode) for topic, mode in config.data_modes.items()},
+        )
+    except ImportFailed as error:
+        failed = LoadFailed(str(error), error.traceback)
+    except LoadError as error:
+        failed = LoadFailed(str(error))
+    except BaseException as error:
+        failed = LoadFailed(f"{config.function}: {failure.full_name(type(error))}: {failure.message(error)}")
+    if os.getpid() != pid:
+        # The import forked, and the child came back here.
+        os._exit(0)
+    capture.finish(capture.tally)
+    if failed is not None:
+        channel.send(failed)
+        os._exit(1)
+    # All that the import made stays for good; the collector need not look at it again and again.
+    gc.freeze()
+    project = Path(config.project_dir)
+    files = imported_files(project)
+    threads = len(list(Path("/proc/self/task").iterdir())) - 1
+    channel.send(Ready(revision(project, files), threads, function.is_async, [str(file) for file in files]))
+    return function
+
+
+def _serve_async(function: Function, channel: Channel, ledger: Ledger, capture: Capture, concurrency: int) -> None:
+    async def serve() -> None:
+        await SideBySide(function, channel, ledger, capture, concurrency).serve()
+
+    asyncio.run(serve())
+
+
+def _breakpoint_hook(trigger: str) -> Any:
+    def hook(*args: object, **kwargs: object) -> None:
+        sys.stderr.write(f"breakpoint(): a worker has no terminal; evfn invoke {trigger} --debug has one\n")
+
+    return hook

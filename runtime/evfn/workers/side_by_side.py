@@ -1,0 +1,100 @@
+"""Running an async function: up to `concurrency` events at once, on one event loop for the worker's whole life."""
+
+import asyncio
+import os
+import time
+from collections import deque
+
+from evfn.functions.function import NOTHING, Function
+from evfn.workers import leaving
+from evfn.workers.channel import Channel
+from evfn.workers.ledger import Ledger, Status
+from evfn.workers.output import Capture, Tally
+from evfn.workers.protocol import Cancel, FrameDone, Invocation, Stop, Work
+from evfn.workers.reply import reply
+
+
+class _Frame:
+    """A frame's number, how many of its events have no final byte yet, and the time spent on it."""
+
+    __slots__ = ("busy_ns", "left", "number")
+
+    def __init__(self, work: Work) -> None:
+        self.number = work.frame
+        self.left = len(work.invocations)
+        self.busy_ns = 0
+
+
+class SideBySide:
+    def __init__(
+        self, function: Function, channel: Channel, ledger: Ledger, capture: Capture, concurrency: int
+    ) -> None:
+        self._function = function
+        self._channel = channel
+        self._ledger = ledger
+        self._capture = capture
+        self._concurrency = max(1, concurrency)
+        self._waiting: deque[tuple[Invocation, _Frame]] = deque()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._pid = os.getpid()
+        self._stopping = False
+        self._stopped = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Work off frames until told to stop and nothing runs."""
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
+        await self._stopped.wait()
+
+    def _receive(self) -> None:
+        for message in self._channel.arrived():
+            match message:
+                case Work():
+                    frame = _Frame(message)
+                    self._waiting.extend((invocation, frame) for invocation in message.invocations)
+                case Cancel(slot):
+                    task = self._running.get(slot)
+                    if task is not None:
+                        task.cancel()
+                case Stop():
+                    self._stopping = True
+        self._start_more()
+
+    def _start_more(self) -> None:
+        while self._waiting and len(self._running) < self._concurrency:
+            invocation, frame = self._waiting.popleft()
+            task = asyncio.get_running_loop().create_task(self._run(invocation, frame))
+            self._running[invocation.slot] = task
+        if self._stopping and not self._running:
+            self._stopped.set()
+
+    async def _run(self, invocation: Invocation, frame: _Frame) -> None:
+        slot, ledger = invocation.slot, self._ledger
+        if ledger.memory[slot] == Status.RECALLED:
+            self._ended(slot, Status.SKIPPED, frame)
+            return
+        started = time.monotonic_ns()
+        ledger.begin(slot, started)
+        tally = Tally(slot)
+        self._capture.use(tally)
+        try:
+            outcome = await self._function.run_async(invocation, started)
+        except (SystemExit, KeyboardInterrupt) as error:
+            leaving.by_the_function(error, self._capture, tally, self._pid)
+        if os.getpid() != self._pid:
+            os._exit(0)
+        frame.busy_ns += time.monotonic_ns() - started
+        if tally.used:
+            self._capture.finish(tally)
+        if outcome is NOTHING:
+            self._ended(slot, Status.DONE, frame)
+        else:
+            self._channel.send(reply(slot, outcome))
+            self._ended(slot, Status.REPLIED, frame)
+
+    def _ended(self, slot: int, status: Status, frame: _Frame) -> None:
+        self._ledger.mark(slot, status)
+        del self._running[slot]
+        frame.left -= 1
+        if not frame.left:
+            self._channel.send(FrameDone(frame.number, frame.busy_ns))
+        self._start_more()

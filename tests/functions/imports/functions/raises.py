@@ -1,0 +1,7 @@
+from .deep import boom
+
+boom()
+
+
+def handle(event):
+    pass

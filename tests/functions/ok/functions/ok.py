@@ -1,0 +1,38 @@
+def handle(event):
+    return None
+
+
+def echo(event):
+    return event.data
+
+
+def count(event, context):
+    print(f"attempt {context.attempt} of {context.attempts}")
+    context.log.info("logged %s", event.data)
+
+
+def emit(event, context):
+    context.emit("out.a", {"n": 1}, subject="s")
+    context.emit("out.b", [1, 2])
+    return {"last": True}
+
+
+def where(event):
+    import os
+    import sys
+
+    print(os.getcwd(), os.environ.get("GREETING"), sys.path[0], sorted(os.environ))
+
+
+def stdin(event):
+    try:
+        input()
+    except EOFError:
+        print("no input")
+    breakpoint()
+
+
+def client(event):
+    from evfn.functions import context
+
+    print("in worker", context.IN_WORKER)
