@@ -23,6 +23,7 @@ class FaultyProxy:
         self.path = server.with_name("proxy")
         self.fault = Fault.NONE
         self.cuts = 0
+        self.refused = 0
         self._server = server
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,7 +55,9 @@ class FaultyProxy:
         assert task is not None
         self._tasks.add(task)
         try:
-            if self.fault is not Fault.REFUSE:
+            if self.fault is Fault.REFUSE:
+                self.refused += 1
+            else:
                 await self._relay(reader, writer)
         except asyncio.CancelledError:
             pass

@@ -1,5 +1,6 @@
 """A dead letter as people and programs get it."""
 
+import json
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -108,8 +109,8 @@ def _event(record: Record, project: Project) -> Event:
 
 def _attributes(event: Event) -> list[str]:
     shown = to_json(event)
-    data = shown.pop("data", shown.pop("data_base64", None))
-    return [f"{name}  {value}" for name, value in shown.items()] + [f"data  {shorten(str(data), SHOWN_DATA)}"]
+    data = json.dumps(shown.pop("data", shown.pop("data_base64", None)), ensure_ascii=False)
+    return [f"{name}  {value}" for name, value in shown.items()] + [f"data  {shorten(data, SHOWN_DATA)}"]
 
 
 def _indented(text: str) -> str:

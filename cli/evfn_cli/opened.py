@@ -34,7 +34,7 @@ class Opened:
         found = {trigger.name: trigger for trigger in self.project.triggers}
         if name not in found:
             hint = did_you_mean(name, found)
-            raise UsageError(f"there is no trigger {escape(name)!r}{hint}; there are: {', '.join(found)}")
+            raise UsageError(f"there is no trigger {escape(name)!r}{hint}; triggers: {', '.join(found)}")
         return found[name]
 
 

@@ -78,7 +78,9 @@ def scan_glob(pattern: str, *, prefix: str = "") -> str:
     Redis globs know no segments, so what SCAN returns still has to pass `Pattern.matches`.
     """
     glob = _escape(prefix)
-    segments = pattern.split(".")
+    # `**.**` says what `**` says, and is left out so that each `**` has at most one dot to take with it.
+    written = pattern.split(".")
+    segments = [part for part, before in zip(written, ["", *written], strict=False) if (part, before) != ("**", "**")]
     stars = 0
     for index, segment in enumerate(segments):
         last = index == len(segments) - 1

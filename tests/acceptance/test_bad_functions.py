@@ -39,7 +39,7 @@ CASES = {
         "timed_out",
         "timeout of 1 s",
     ),
-    "closed_descriptors": ("os.closerange(0, 4096)", "crashed", "control channel"),
+    "closed_descriptors": ("os.closerange(0, 4096); return 1", "crashed", "control channel"),
     "broken_str": (
         """
     class Broken(Exception):
@@ -80,6 +80,17 @@ def test_bad_function_harms_only_its_own_event(sandbox: Sandbox, case: str) -> N
     assert status["delivered"] == 40
     assert status["succeeded"] == 39
     assert status["dead_lettered"] == 1
+
+
+def test_closed_descriptors_do_not_undo_what_the_ledger_says_is_done(sandbox: Sandbox) -> None:
+    """A function that closes everything and returns nothing has succeeded: the shared page said so before the channel
+    was missed. Its worker is replaced, and every event runs exactly once."""
+    sandbox.manifest("closes: {topic: work, function: 'closes:run'}")
+    sandbox.function("closes", "\ndef run(event):\n    note(event.data['n'])\n    os.closerange(0, 4096)\n")
+    sandbox.emit("work", *({"n": n} for n in range(20)))
+    sandbox.run()
+    assert sorted(map(int, sandbox.notes())) == list(range(20))
+    assert sandbox.status("closes")["succeeded"] == 20
 
 
 def test_flood_of_output_is_capped_and_the_event_succeeds(sandbox: Sandbox) -> None:

@@ -93,7 +93,7 @@ def test_retry_and_reject_by_exception(sandbox: Sandbox) -> None:
         asks:
           topic: work
           function: asks:run
-          retry: {initial_delay: 1h, give_up_on: [LookupError]}
+          retry: {initial_delay: 5m, give_up_on: [LookupError]}
         """
     )
     sandbox.function(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import FLAVOURS, RealServer
 
 from evfn.broker.connection import Connection
 from evfn.broker.group import Group
@@ -15,6 +14,7 @@ from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.trigger import StartAt
+from servers import FLAVOURS, RealServer
 
 
 @pytest.hookimpl(tryfirst=True)

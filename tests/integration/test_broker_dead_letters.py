@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from proxy import FaultyProxy
-from servers import RealServer
 
 from evfn.broker.connection import Connection
 from evfn.broker.dead_letters import FOREIGN, DeadLetter, DeadLetters, StoredError, fields, newest_first, parse
@@ -14,6 +12,8 @@ from evfn.broker.record import Attempt, Origin, Record, unpack
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable, UsageError
 from evfn.settlement import Reason
+from proxy import FaultyProxy
+from servers import RealServer
 
 LAST_ID = "18446744073709551615-18446744073709551615"
 

@@ -1,14 +1,14 @@
 """Due retries reach the inbox once, whatever is wrong with the keys on their way."""
 
 import pytest
-from proxy import FaultyProxy
-from servers import RealServer
 
 from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Entry, Group, KeyTaken, Source
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
+from proxy import FaultyProxy
+from servers import RealServer
 
 LAST_ID = "18446744073709551615-18446744073709551615"
 

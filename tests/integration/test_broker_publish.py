@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from proxy import FaultyProxy
-from servers import RealServer
 
 from evfn.broker.connection import Connection, KeyTaken, ReplyLost
 from evfn.broker.keys import Keys
 from evfn.broker.publish import Publication, Published, chunks, mark, publish, publish_many
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
+from proxy import FaultyProxy
+from servers import RealServer
 
 LAST_ID = "18446744073709551615-18446744073709551615"
 

@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from proxy import FaultyProxy
-from servers import RealServer
 
 from evfn.broker import limits
 from evfn.broker.connection import Connection
@@ -17,6 +15,8 @@ from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
 from evfn.outcome import Emit
 from evfn.settlement import Reason
+from proxy import FaultyProxy
+from servers import RealServer
 
 EVERY_BYTE = bytes(range(256))
 LAST_ID = "18446744073709551615-18446744073709551615"

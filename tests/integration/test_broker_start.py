@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from servers import RealServer
 
 from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Group, GroupGone, KeyTaken, Source
@@ -12,6 +11,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.start import Action, Started, Starter
 from evfn.errors import BrokerError
 from evfn.trigger import Start, StartAt
+from servers import RealServer
 
 GROUP = "shop/pack"
 

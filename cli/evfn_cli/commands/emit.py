@@ -57,9 +57,9 @@ def command(
     ext: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Publish one event and print its stream id, or many from a file.
+    """Publish one event, or many from a file.
 
-    DATA is JSON if it begins with { or [, else text; - reads it from stdin.
+    DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id.
     """
     if file is not None and (data is not None or kind is not None or id_ is not None):
         raise click.UsageError("--file goes with neither DATA, --as nor --id: its lines say all that", context)

@@ -13,9 +13,9 @@ from evfn_cli.options import common
 @common
 @click.pass_context
 def command(context: click.Context, *, target: str, data: str | None, file: str | None, as_json: bool) -> int:
-    """Run one function on one event, once, and show what comes of it.
+    """Run one function on an event, without a server.
 
-    Needs no server and changes nothing on one: events that the function emits are printed. Exit code 1 where it fails.
+    Once, with what comes of it shown: events that it emits are printed, not published. Exit code 1 where it fails.
     """
     if data is not None and file is not None:
         raise click.UsageError("name --data or --event, not both", context)

@@ -65,7 +65,8 @@ def translate(error: BaseException, server: str, *, sent: bool) -> BrokerError:
         return BrokerUnavailable(f"{server} closed the connection at once")
     if isinstance(error, exceptions.TimeoutError | TimeoutError | asyncio.TimeoutError):
         kind = ReplyLost if sent else BrokerUnavailable
-        return kind(f"{server} did not answer in time")
+        hint = " (does it speak TLS?)" if not sent and server.startswith("rediss:") else ""
+        return kind(f"{server} did not answer in time{hint}")
     return _unreachable(error, text, server, sent=sent)
 
 

@@ -43,17 +43,25 @@ class Watch:
         self._to_arm: dict[str, None] = {}
         self._awaited: deque[str | None] = deque()
         self._link: Link | None = None
-        self._flushing = False
+        self._gathering = False
         self._refused: set[str] = set()
         self._newest: dict[str, bytes] = {}
 
     def arm(self, key: str) -> None:
-        """Watch this key for its next change; a key that is absent too. What is armed in one turn goes out as one."""
+        """Watch this key for its next change; a key that is absent too.
+
+        It goes out before anything else does that is written after this call, so a fetch that follows sees whatever
+        is added too early to be pushed. What is armed from within `on_wake` goes out together.
+        """
         self._keys[key] = None
         self._to_arm[key] = None
-        if not self._flushing and self._link is not None:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if not self._gathering:
+            self._flush()
+
+    @property
+    def armed(self) -> bool:
+        """Whether the server has answered every arming: what changes from now on is pushed."""
+        return self._link is not None and not self._to_arm and not self._awaited
 
     def forget(self, key: str) -> None:
         """Stop watching this key."""
@@ -125,7 +133,6 @@ class Watch:
         self.on_reset()
 
     def _flush(self) -> None:
-        self._flushing = False
         one = self._link
         if one is None or not self._to_arm:
             return
@@ -138,10 +145,13 @@ class Watch:
             # The server's table of watched keys overflowed or was flushed.
             self._arm_all()
             return _PUSHED
+        self._gathering = True
         for name in push[1]:
             key = name.decode("utf-8", "replace")
             if key in self._keys:
                 self.on_wake(key)
+        self._gathering = False
+        self._flush()
         return _PUSHED
 
     def _unarmed(self, key: str | None, error: BrokerError) -> None:

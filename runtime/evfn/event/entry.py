@@ -1,21 +1,21 @@
 """A stream entry as an event: attributes from raw fields, data only when and as they are asked for."""
 
-import base64
-import binascii
 import re
+from collections.abc import Callable
 from typing import Any
 
 from evfn.errors import InvalidData
+from evfn.event.content import body, charset, decode_text, from_base64, media_mode, read, text_or_bytes
 from evfn.event.event import RESERVED, Event, instant, text, timestamp
 from evfn.event.json_data import dump, parse
 from evfn.trigger import DataMode
 
 _EXTENSION = re.compile(rb"[a-z0-9_]+").fullmatch
 _STORED = frozenset(name.encode() for name in RESERVED)
-_MEDIA_JSON = re.compile(r"(?:application|text)/(?:[\w.+-]+\+)?json|[\w.-]+/[\w.+-]+\+json").fullmatch
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""").search
-_OPENING = (0x7B, 0x5B)
-"""`{` and `[`."""
+MAX_KNOWN_EXTENSIONS = 1000
+_known_extensions: dict[bytes, str] = {}
+"""Names seen before: the same few come with every event."""
+_JSON = b"application/json"
 
 
 class Entry:
@@ -34,7 +34,8 @@ class Entry:
         self._attributes: dict[bytes, bytes] = {}
         self.is_cloud_event = bool(fields) and (fields[0] == b"specversion" or b"specversion" in fields[::2])
         if self.is_cloud_event:
-            self._attributes = dict(zip(fields[::2], fields[1::2], strict=False))
+            pairs = iter(fields)
+            self._attributes = dict(zip(pairs, pairs, strict=False))
 
     @property
     def body(self) -> bytes | None:
@@ -57,26 +58,26 @@ class Entry:
     @property
     def extensions(self) -> dict[str, str]:
         """Every lower-case attribute that CloudEvents do not define."""
-        attributes = self._attributes
-        names = attributes.keys() - _STORED
-        return {name.decode(): text(attributes[name]) for name in names if _EXTENSION(name)} if names else {}
+        return _extensions(self._attributes, text)
 
     def declares(self) -> DataMode | None:
         """What the entry itself says its body is; None where it does not say."""
         content_type = self._attributes.get(b"datacontenttype")
         if content_type is None:
             return None
-        return DataMode.JSON if content_type == b"application/json" else media_mode(text(content_type))
+        return DataMode.JSON if content_type == _JSON else media_mode(text(content_type))
 
     def data(self, mode: DataMode) -> Any:
         """The data; `mode` decides where the entry does not say what it holds.
 
         Raises InvalidData where they are not what the entry or the mode says.
         """
-        body = self.body
+        body = self._attributes.get(b"data") or self.body
         if body is None:
             return None if self.is_cloud_event else self._mapping()
         declared = self.declares()
+        if declared is DataMode.JSON:
+            return parse(body)
         if declared is None:
             return read(body, mode)
         if declared is DataMode.TEXT:
@@ -109,36 +110,27 @@ class Entry:
 
     def event(self, mode: DataMode) -> Event:
         """The whole event, data included. Raises InvalidData as `data` does."""
-        topic = self.topic
+        topic, stream_id = self.topic, self.stream_id
+        data = self.data(mode)
         if not self.is_cloud_event:
-            return Event(self.data(mode), topic, topic, None, self.stream_id, "stream/" + topic, self.stream_id)
-        get = self._attributes.get
-        kind, name, source = get(b"type"), get(b"id"), get(b"source")
-        subject, time, content_type, schema = get(b"subject"), get(b"time"), get(b"datacontenttype"), get(b"dataschema")
-        return Event(
-            self.data(mode),
-            text(kind) if kind else topic,
-            topic,
-            None if subject is None else text(subject),
-            text(name) if name else self.stream_id,
-            text(source) if source else "stream/" + topic,
-            self.stream_id,
-            None if time is None else instant(text(time)),
-            None if content_type is None else text(content_type),
-            None if schema is None else text(schema),
-            self.extensions,
-        )
+            return Event(data, topic, topic, None, stream_id, "stream/" + topic, stream_id)
+        return _cloud_event(topic, stream_id, data, self._attributes)
 
     def _mapping(self) -> dict[str, str | bytes]:
         fields = self.fields
-        return {text(name): _text_or_bytes(value) for name, value in zip(fields[::2], fields[1::2], strict=False)}
+        return {text(name): text_or_bytes(value) for name, value in zip(fields[::2], fields[1::2], strict=False)}
 
 
 def decode(topic: str, stream_id: str, fields: list[bytes], mode: DataMode) -> Event:
     """The event that an entry holds. Raises InvalidData where its data are not what the entry or `mode` says."""
+    # The two kinds that nearly all events are, with no view in between.
     if len(fields) == 2 and fields[0] == b"data":
-        # The plain entry, ready at once: this is what most producers write.
         return Event(read(fields[1], mode), topic, topic, None, stream_id, "stream/" + topic, stream_id)
+    if fields and fields[0] == b"specversion":
+        pairs = iter(fields)
+        attributes = dict(zip(pairs, pairs, strict=False))
+        if attributes.get(b"datacontenttype") == _JSON and b"data" in attributes:
+            return _cloud_event(topic, stream_id, parse(attributes[b"data"]), attributes)
     return Entry(topic, stream_id, fields).event(mode)
 
 
@@ -169,72 +161,50 @@ def encode(event: Event) -> list[bytes]:
     return fields
 
 
-def body(data: object, content_type: str) -> bytes:
-    """Data as they are stored under this content type. Raises InvalidData where they do not go together."""
-    if media_mode(content_type) is DataMode.JSON:
-        if isinstance(data, bytes | bytearray):
-            raise InvalidData('not JSON: $ is bytes (bytes need a datacontenttype, as "application/octet-stream")')
-        return dump(data)
-    if isinstance(data, bytes | bytearray):
-        return bytes(data)
-    if isinstance(data, str):
-        try:
-            return data.encode(charset(content_type) or "utf-8")
-        except (UnicodeError, LookupError):
-            raise InvalidData(f"the text cannot be written as {content_type}") from None
-    raise InvalidData(f"data of type {content_type} must be bytes or text, not {type(data).__name__}")
-
-
-def read(body: bytes, mode: DataMode) -> Any:
-    """A body as `mode` says; AUTO never fails: JSON where it begins and parses as such, else text, else bytes."""
-    if mode is DataMode.AUTO:
-        if body and body[0] in _OPENING:
-            try:
-                return parse(body)
-            except InvalidData:
-                return _text_or_bytes(body)
-        return _text_or_bytes(body)
-    if mode is DataMode.JSON:
-        return parse(body)
-    return decode_text(body) if mode is DataMode.TEXT else body
-
-
-def media_mode(content_type: str) -> DataMode:
-    """How data of this content type are read."""
-    media = content_type.partition(";")[0].strip().lower()
-    if _MEDIA_JSON(media):
-        return DataMode.JSON
-    return DataMode.TEXT if media.startswith("text/") else DataMode.BYTES
-
-
-def charset(content_type: str) -> str | None:
-    found = _CHARSET(content_type.lower())
-    return found[1] if found else None
-
-
-def decode_text(body: bytes, encoding: str | None = None) -> str:
-    """Raises InvalidData where the bytes are no text in this encoding, by default UTF-8."""
+def _cloud_event(topic: str, stream_id: str, data: Any, attributes: dict[bytes, bytes]) -> Event:
     try:
-        return body.decode(encoding or "utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidData(f"not text: no {error.encoding.upper()} at byte {error.start}") from None
-    except (LookupError, ValueError):
-        raise InvalidData(f"not text that can be read: unknown charset {encoding!r}") from None
-
-
-def from_base64(value: bytes | str) -> bytes:
-    """Raises InvalidData where it is not base64."""
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidData("data_base64 is not base64") from None
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
+        return _with_attributes(topic, stream_id, data, attributes.copy(), bytes.decode)
     except UnicodeDecodeError:
-        return value
+        return _with_attributes(topic, stream_id, data, attributes.copy(), text)
+
+
+def _with_attributes(
+    topic: str, stream_id: str, data: Any, attributes: dict[bytes, bytes], text: Callable[[bytes], str]
+) -> Event:
+    """Takes the attributes out of the mapping one by one; what is left are extensions."""
+    pop = attributes.pop
+    kind, name, source = pop(b"type", None), pop(b"id", None), pop(b"source", None)
+    subject, time = pop(b"subject", None), pop(b"time", None)
+    content_type, schema = pop(b"datacontenttype", None), pop(b"dataschema", None)
+    pop(b"data", None)
+    del attributes[b"specversion"]
+    return Event(
+        data,
+        text(kind) if kind else topic,
+        topic,
+        None if subject is None else text(subject),
+        text(name) if name else stream_id,
+        text(source) if source else "stream/" + topic,
+        stream_id,
+        None if time is None else instant(text(time)),
+        None if content_type is None else text(content_type),
+        None if schema is None else text(schema),
+        _extensions(attributes, text) if attributes else {},
+    )
+
+
+def _extensions(attributes: dict[bytes, bytes], text: Callable[[bytes], str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for stored, value in attributes.items():
+        name = _known_extensions.get(stored)
+        if name is None:
+            if stored in _STORED or not _EXTENSION(stored):
+                continue
+            name = stored.decode()
+            if len(_known_extensions) < MAX_KNOWN_EXTENSIONS:
+                _known_extensions[stored] = name
+        found[name] = text(value)
+    return found
 
 
 def _attribute(name: bytes, value: object) -> bytes:

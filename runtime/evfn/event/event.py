@@ -60,7 +60,7 @@ class Event(msgspec.Struct, frozen=True):
 
 def text(value: bytes) -> str:
     """An attribute as text; what is no UTF-8 is shown as `\\xff`, because a bad attribute must not stop an event."""
-    return value.decode("utf-8", "backslashreplace")
+    return str(value, "utf-8", "backslashreplace")
 
 
 def instant(value: str) -> datetime | None:
@@ -76,5 +76,5 @@ def timestamp(time: datetime) -> str:
     """RFC 3339 text of an instant, with `Z` for UTC."""
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
-    written = time.isoformat()
+    written = time.isoformat(timespec="auto" if time.microsecond % 1000 else "milliseconds")
     return written[:-6] + "Z" if written.endswith("+00:00") else written

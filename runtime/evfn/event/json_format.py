@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evfn.errors import InvalidData
-from evfn.event.entry import from_base64, media_mode
+from evfn.event.content import from_base64, media_mode
 from evfn.event.event import RESERVED, Event, instant, timestamp
 from evfn.event.json_data import parse
 from evfn.trigger import DataMode

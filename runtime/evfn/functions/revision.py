@@ -1,29 +1,28 @@
 """Which code a worker has loaded: the project's own files among its imports, and a hash of their contents."""
 
 import hashlib
+import os
 import sys
-import sysconfig
 from pathlib import Path
 
 import evfn
 
+_INSTALLED = {"site-packages", "dist-packages"}
+
 
 def imported_files(project_dir: Path) -> list[Path]:
     """Every imported file of the project itself, sorted; an environment below the project is not its own."""
-    project = project_dir.resolve()
-    foreign = {Path(path).resolve() for path in (*sysconfig.get_paths().values(), evfn.__path__[0])}
-    # Only what lies within the project: on some systems the interpreter's prefix is above it.
-    foreign = {path for path in foreign if project in path.parents}
-    found: set[Path] = set()
+    project = f"{project_dir.resolve()}{os.sep}"
+    # An environment only counts where it lies within the project: some systems have the interpreter's prefix above it.
+    foreign = tuple(
+        f"{path}{os.sep}" for path in (sys.prefix, sys.base_prefix, evfn.__path__[0]) if path.startswith(project)
+    )
+    found: set[str] = set()
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str):
-            continue
-        path = Path(file).resolve()
-        parents = path.parents
-        if project in parents and not foreign.intersection(parents) and "site-packages" not in path.parts:
-            found.add(path)
-    return sorted(found)
+        if isinstance(file, str) and file.startswith(project) and not file.startswith(foreign):
+            found.add(file)
+    return [Path(file) for file in sorted(found) if _INSTALLED.isdisjoint(Path(file).parts)]
 
 
 def revision(project_dir: Path, files: list[Path]) -> str:

@@ -73,13 +73,12 @@ def _build(text: Text, problems: list[Problem]) -> Node | None:
                 problems.append(explain_alias(text, at))
                 root = _add(stack, Scalar("", text.place(at), at, end, "*"), problems, root)
             case yaml.ScalarEvent():
-                problem = _refused(text, event, at)
+                problem = _refused(text, event, at) or _odd_space(text, event, at, end)
                 if problem is not None:
                     problems.append(problem)
                 # A value that was refused is kept, but marked, so that it is not complained of twice.
                 style = "!" if problem is not None else (event.style or "")
                 scalar = Scalar(event.value, text.place(at), at, end, style)
-                _check_spaces(text, scalar, problems)
                 root = _add(stack, scalar, problems, root)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                 problem = _refused(text, event, at)
@@ -140,15 +139,15 @@ def _refused(text: Text, event: yaml.NodeEvent, at: int) -> Problem | None:
     return explain_tag(text, at) if tag is not None else None
 
 
-def _check_spaces(text: Text, scalar: Scalar, problems: list[Problem]) -> None:
-    if scalar.style or scalar.value.isascii():
-        return
-    for index in range(scalar.start, scalar.end):
+def _odd_space(text: Text, event: yaml.ScalarEvent, start: int, end: int) -> Problem | None:
+    if event.style or event.value.isascii():
+        return None
+    for index in range(start, end):
         character = text.content[index]
         if character in _ODD_SPACES:
             name = "a non-breaking space" if character == "\u00a0" else "a space that is none to YAML"
             message = (
                 f"{name} (U+{ord(character):04X}) at byte offset {text.offset(index)}; write a plain space, or quote"
             )
-            problems.append(Problem(text.place(index), message))
-            return
+            return Problem(text.place(index), message)
+    return None

@@ -62,7 +62,7 @@ def _meant(text: str) -> str | None:
         if match is None or len(match[1]) > 15:
             return None
         word = match[2].lower() or "s"
-        close = [word] if word in _WORDS else get_close_matches(word, _WORDS, n=1)
+        close = [word] if word in _WORDS else get_close_matches(word, _WORDS, n=1, cutoff=0.8)
         if not close:
             return None
         total += float(match[1]) * UNITS[_WORDS[close[0]]]

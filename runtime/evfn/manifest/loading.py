@@ -52,7 +52,8 @@ def load(
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
         found = (mistake.explain(text, root, detail) for detail in mistakes)
-        problems += [problem for problem in found if problem is not None]
+        told = {problem.place for problem in problems}
+        problems += [problem for problem in found if problem is not None and problem.place not in told]
         # The rules between keys are checked for whatever is left, so that they need no second run to be told.
         try:
             manifest = ManifestSection.model_validate(without(data, mistakes))

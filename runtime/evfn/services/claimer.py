@@ -16,7 +16,8 @@ LOOK = timedelta(seconds=2)
 """How often the set of instances is looked at; its change, or a full sweep, looks at every group."""
 FULL_SWEEP = 15
 """Every so many looks, all groups are looked at even though nobody left."""
-UNFINISHED = timedelta(milliseconds=50)
+UNFINISHED = timedelta(milliseconds=20)
+"""How often it is looked whether a trigger that could not take all has room again."""
 
 
 class Claimer:
@@ -37,7 +38,7 @@ class Claimer:
         self._clock = clock
         self._seen: frozenset[str] = frozenset()
         self._looks = 0
-        self._again = False
+        self._waiting: set[Dispatcher] = set()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -46,22 +47,24 @@ class Claimer:
                 await self.run_once()
             except BrokerError:
                 self._seen = frozenset()
-            await self._clock.sleep(UNFINISHED if self._again else LOOK)
+            next_look = self._clock.monotonic() + LOOK.total_seconds()
+            while self._clock.monotonic() < next_look and not any(each.takes and each.room for each in self._waiting):
+                await self._clock.sleep(UNFINISHED if self._waiting else LOOK)
 
     async def run_once(self) -> None:
         """Claim whatever may be claimed now and can start at once."""
         alive = {name for name in await self._instances.all() if not self._is_dead(name)}
         changed = frozenset(alive) != self._seen
         self._looks += 1
-        if not (changed or self._again or self._looks % FULL_SWEEP == 0):
+        if not (changed or self._waiting or self._looks % FULL_SWEEP == 0):
             return
-        self._again = False
+        self._waiting.clear()
         for dispatcher in self._dispatchers():
             for subscription in list(dispatcher.subscriptions.values()):
                 for source in Source:
                     await self._claim_from(dispatcher, subscription, source, alive)
         self._seen = frozenset(alive)
-        if not self._again:
+        if not self._waiting:
             await self._clear_away(alive)
 
     def _is_dead(self, name: str) -> bool:
@@ -81,12 +84,12 @@ class Claimer:
             # No more suspects than can start at once, each alone in its worker.
             room = min(dispatcher.room, dispatcher.trigger.workers.max) if charged else dispatcher.room
             if not dispatcher.takes or room <= 0:
-                self._again = self._again or dispatcher.takes
+                self._waiting.add(dispatcher)
                 continue
             claimed = await subscription.group.claim(source, consumer.name, dead=charged, count=min(room, 512))
             dispatcher.accept_claimed(subscription, source, claimed, charged=charged)
             if consumer.pending > len(claimed):
-                self._again = True
+                self._waiting.add(dispatcher)
 
     async def _clear_away(self, alive: set[str]) -> None:
         for name in await self._instances.all():

@@ -319,7 +319,7 @@ class Member:
                     ran.append((slot, delivery))
                 else:
                     unbegun.append(delivery)
-        cause = _cause(status)
+        cause = _cause(CONTROL_LOST if self.worker.control_lost else status)
         ended: list[tuple[Delivery, Outcome, int]] = []
         for slot, delivery in ran:
             if slot in self._ending:

@@ -76,9 +76,7 @@ class Capture:
             tally.partial[stream] = rest
             for line in lines:
                 self._keep(tally, stream, line)
-            if len(rest) > MAX_LINE_BYTES:
-                tally.partial[stream] = bytearray()
-                self._keep(tally, stream, rest)
+            self._cut(tally, stream, rest)
 
     def finish(self, tally: Tally) -> None:
         """The invocation ended: send what is left of it and make the tally ready for the next."""
@@ -98,12 +96,16 @@ class Capture:
         self._channel.send(Output(tally.slot, "stderr", text))
 
     def _keep(self, tally: Tally, stream: str, line: bytearray) -> None:
+        self._cut(tally, stream, line)
+        self._send(tally, stream, line)
+
+    def _cut(self, tally: Tally, stream: str, line: bytearray) -> None:
+        """Send the beginning of a line that is too long for one, piece by piece."""
         while len(line) > MAX_LINE_BYTES:
             # Not in the middle of a character: continuation bytes begin with the bits 10.
             cut = next(at for at in range(MAX_LINE_BYTES, 0, -1) if line[at] & 0xC0 != 0x80 or at < MAX_LINE_BYTES - 3)
             self._send(tally, stream, line[:cut])
             del line[:cut]
-        self._send(tally, stream, line)
 
     def _send(self, tally: Tally, stream: str, line: bytearray) -> None:
         if tally.kept >= MAX_BYTES:

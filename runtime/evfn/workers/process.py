@@ -18,6 +18,10 @@ from evfn.workers.protocol import FrameReader, FromWorker, ToWorker, encode
 READ_BYTES = 1 << 18
 MAX_STACK_BYTES = 64 * 1024
 MAX_RAW_LINE = 8 * 1024
+CLOSED_PATIENCE = 0.5
+"""Seconds a worker may live on after its control socket was closed."""
+STATUS_PATIENCE = 1.0
+"""Seconds to wait for the template to tell the exit status of a process that is gone."""
 
 
 class Worker:
@@ -31,6 +35,7 @@ class Worker:
         self.number = number
         self.pid = 0
         self.ended = False
+        self.control_lost = False
         self.ledger = Ledger(ledger, slots)
         os.close(ledger)
         self.on_message: Callable[[FromWorker], None] = _ignore
@@ -126,12 +131,18 @@ class Worker:
         except OSError:
             chunk = b""
         if not chunk:
-            # The channel is closed but the process may live on (the function closed its descriptors): end it.
+            # The process is ending, or the function closed its descriptors. Then it notices when it has something to
+            # say, and ends by itself with an exit code that tells; one that does not is ended.
             self._loop.remove_reader(self._control)
             if not self._gone:
-                self.kill()
+                self._patience = self._loop.call_later(CLOSED_PATIENCE, self._still_there)
             return
         self._deliver(chunk)
+
+    def _still_there(self) -> None:
+        if not self._gone:
+            self.control_lost = True
+            self.kill()
 
     def _deliver(self, chunk: bytes) -> None:
         try:
@@ -173,6 +184,8 @@ class Worker:
     def _process_gone(self) -> None:
         self._loop.remove_reader(self._pidfd)
         self._gone = True
+        if self._patience is not None:
+            self._patience.cancel()
         with contextlib.suppress(OSError, BlockingIOError):
             while chunk := self._control.recv(READ_BYTES):
                 self._deliver(chunk)
@@ -181,7 +194,7 @@ class Worker:
             self._finish()
         else:
             # The template reaps within a millisecond; if it died too, nobody will tell the status.
-            self._patience = self._loop.call_later(1.0, self._finish)
+            self._patience = self._loop.call_later(STATUS_PATIENCE, self._finish)
 
     def _finish(self) -> None:
         if self.ended:

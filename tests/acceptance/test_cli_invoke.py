@@ -1,0 +1,106 @@
+"""`evfn invoke`: one function on one event, without a server."""
+
+import json
+
+import pytest
+
+from sandbox import Sandbox
+
+
+@pytest.fixture
+def project(sandbox: Sandbox) -> Sandbox:
+    sandbox.manifest("""
+        alert:
+          topic: readings
+          function: climate:alert
+          filter: event.data.celsius > 30
+          emits: [alerts, audit]
+          env: {UNIT: celsius}
+        slow:
+          topic: readings
+          function: climate:slow
+          timeout: 200ms
+        quiet:
+          topic: readings
+          function: climate:value
+    """)
+    sandbox.function(
+        "climate",
+        """
+        import os, time
+
+        def alert(event, context):
+            print("unit", os.environ["UNIT"], os.environ.get("SECRET"))
+            context.emit("audit", {"seen": event.id})
+            return {"hot": event.data["celsius"]}
+
+        def slow(event):
+            time.sleep(30)
+
+        def value(event):
+            return {"topic": event.topic, "type": event.type, "data": event.data}
+
+        def crash(event):
+            os._exit(0)
+        """,
+    )
+    (sandbox.folder / ".env").write_text("SECRET=from-the-file\nUNIT=lost\n")
+    return sandbox
+
+
+def test_it_prints_what_the_function_emits_and_writes(project: Sandbox) -> None:
+    """Emits on stdout, its output and the outcome on stderr; the trigger's env and `.env` are there."""
+    done = project.evfn("invoke", "alert", "--data", '{"celsius": 31}')
+    assert done.stdout.splitlines()[-1] == '→ alerts  {"hot": 31}' or '→ alerts  {"hot": 31}' in done.stdout
+    assert '→ audit  {"seen": ' in done.stdout
+    assert "│ unit celsius from-the-file" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ok")
+    assert not (project.folder / ".evfn" / "data").exists()
+
+
+def test_a_function_can_be_named_itself(project: Sandbox) -> None:
+    """What it returns is printed; JSON has the whole event."""
+    assert json.loads(project.evfn("invoke", "climate:value", "--data", "x").stdout)["data"] == "x"
+    shown = json.loads(project.evfn("invoke", "climate:value", "--json").stdout)
+    assert (shown["function"], shown["outcome"], shown["error"]) == ("climate:value", "succeeded", None)
+    assert shown["emits"][0]["event"]["data"]["data"] is None
+
+
+def test_a_cloudevent_from_a_file_keeps_its_attributes(project: Sandbox) -> None:
+    """The same form that `emit --file` takes."""
+    event = {"specversion": "1.0", "id": "i", "source": "s", "type": "kind", "data": [1]}
+    (project.folder / "event.json").write_text(json.dumps(event))
+    shown = json.loads(project.evfn("invoke", "climate:value", "--event", "event.json").stdout)
+    assert (shown["type"], shown["data"]) == ("kind", [1])
+
+
+def test_what_a_trigger_would_do_with_it_is_said(project: Sandbox) -> None:
+    """A filter that is false or fails, a value that nobody takes."""
+    done = project.evfn("invoke", "alert", "--data", '{"celsius": 3}')
+    assert "the filter of alert is false for this event" in done.stderr
+    done = project.evfn("invoke", "alert", "--data", "{}", expect=1)
+    assert "the filter of alert has an error on this event" in done.stderr
+    assert "KeyError: 'celsius'" in done.stderr
+    done = project.evfn("invoke", "quiet")
+    assert "it returned a value, which is dropped: quiet has no `emits`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "outcome", "said"),
+    [("slow", "timed_out", "timeout of 0.2 s"), ("climate:crash", "crashed", "exit code 0")],
+)
+def test_a_timeout_or_a_crash_is_told_like_a_failure(project: Sandbox, target: str, outcome: str, said: str) -> None:
+    """Exit code 1, and the reason in words."""
+    done = project.evfn("invoke", target, "--json", expect=1)
+    shown = json.loads(done.stdout)
+    assert shown["outcome"] == outcome
+    assert said in shown["error"]["message"]
+
+
+def test_what_cannot_be_invoked_is_refused(project: Sandbox) -> None:
+    """Data that look like JSON and are not, a file that holds no event, a function that does not load."""
+    assert "did the shell take the quotes?" in project.evfn("invoke", "quiet", "--data", "{a: 1}", expect=2).stderr
+    (project.folder / "event.json").write_text('{"a": 1}')
+    assert "event.json: error: " in project.evfn("invoke", "quiet", "--event", "event.json", expect=2).stderr
+    project.evfn("invoke", "quiet", "--event", "event.json", "--data", "x", expect=2)
+    assert "climate:nothing" in project.evfn("invoke", "climate:nothing", expect=2).stderr

@@ -1,0 +1,185 @@
+"""Watching: pushes for what grew, a fresh look after every loss, polling where pushes are refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from evfn.broker import watch as watch_module
+from evfn.broker.connection import Connection
+from evfn.broker.group import Batch, Group, Source
+from evfn.broker.keys import Keys
+from evfn.broker.watch import Watch
+from evfn.clock import SystemClock
+from proxy import Fault, FaultyProxy
+from servers import RealServer
+from waiting import wait_until
+
+
+class Seen:
+    """Runs a watch and notes what it says."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.woken: list[str] = []
+        self.resets = 0
+        self.warnings: list[str] = []
+        self.watch = Watch(connection, on_warning=self.warnings.append)
+        self.watch.on_wake = self.woken.append
+        self.watch.on_reset = self._reset
+
+    def _reset(self) -> None:
+        self.resets += 1
+
+    async def until(self, *keys: str) -> None:
+        await wait_until(lambda: set(keys) <= set(self.woken), f"{keys} are woken")
+        self.woken.clear()
+
+
+@asynccontextmanager
+async def watching(connection: Connection, *keys: str) -> AsyncIterator[Seen]:
+    seen = Seen(connection)
+    for key in keys:
+        seen.watch.arm(key)
+    task = asyncio.create_task(seen.watch.run())
+    try:
+        await wait_until(lambda: seen.resets == 1, "the watch is up")
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_grows_wakes_once_until_armed_again(connection: Connection) -> None:
+    await connection.call("XADD", "a", "*", "n", "1")
+    async with watching(connection, "a", "absent") as seen:
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await connection.call("XADD", "absent", "*", "n", "1")
+        await seen.until("absent")
+        assert seen.woken == []
+        seen.watch.arm("a")
+        seen.watch.arm("absent")
+        await wait_until(lambda: seen.watch.armed, "both are armed")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await connection.call("XADD", "absent", "*", "n", "1")
+        await seen.until("a", "absent")
+
+
+async def test_reading_and_acking_wake_nobody(connection: Connection, group: Group) -> None:
+    stream = group.key(Source.TOPIC)
+    await connection.call("XADD", stream, "*", "n", "1")
+    async with watching(connection, stream, "last") as seen:
+        entries = await group.fetch(Source.TOPIC, 10)
+        await group.settle(Source.TOPIC, Batch(acks=[entry for entry, _ in entries]))
+        await connection.call("XADD", "last", "*", "n", "1")
+        await wait_until(lambda: "last" in seen.woken, "the last key is woken")
+        assert seen.woken == ["last"]
+
+
+async def test_thousands_of_keys_on_one_connection(connection: Connection) -> None:
+    keys = [f"k{number}" for number in range(3000)]
+    async with watching(connection, *keys) as seen:
+        await connection.pipeline([("XADD", key, "*", "n", "1") for key in keys])
+        await seen.until(*keys)
+
+
+async def test_forgotten_keys_wake_nobody(connection: Connection) -> None:
+    async with watching(connection, "a", "b") as seen:
+        seen.watch.forget("a")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await connection.call("XADD", "b", "*", "n", "1")
+        await wait_until(lambda: "b" in seen.woken, "b is woken")
+        assert seen.woken == ["b"]
+
+
+async def test_a_flushed_server_resets(server: RealServer, connection: Connection) -> None:
+    async with watching(connection, "a") as seen:
+        server.command("FLUSHALL")
+        await wait_until(lambda: seen.resets >= 2, "the watch was reset")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+
+
+async def test_a_lost_connection_resets(server: RealServer, connection: Connection) -> None:
+    async with watching(connection, "a") as seen:
+        server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await wait_until(lambda: seen.resets >= 2, "the watch is up again")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+
+
+async def test_a_silent_connection_is_given_up(
+    server: RealServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "CHECK", watch_module.POLL / 2)
+    async with FaultyProxy(server.path) as proxy:
+        through = await Connection.open(proxy.url, clock=SystemClock())
+        async with watching(through, "a") as seen:
+            proxy.fault = Fault.SILENT
+            await wait_until(lambda: not seen.watch.armed, "the link was given up")
+            proxy.fault = Fault.NONE
+            await wait_until(lambda: seen.resets >= 2, "the watch is up again")
+            await connection.call("XADD", "a", "*", "n", "1")
+            await seen.until("a")
+        await through.close()
+
+
+async def test_an_idle_watch_stays_up(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "CHECK", watch_module.POLL / 10)
+    async with watching(connection, "a") as seen:
+        checks = 0
+        calls = int(_calls(await connection.call("INFO", "commandstats"), b"cmdstat_ping"))
+        while checks < 3:
+            checks = int(_calls(await connection.call("INFO", "commandstats"), b"cmdstat_ping")) - calls
+        assert seen.resets == 1
+
+
+def _calls(stats: bytes, name: bytes) -> bytes:
+    line = next((line for line in stats.splitlines() if line.startswith(name + b":")), b"calls=0,")
+    return line.partition(b"calls=")[2].partition(b",")[0]
+
+
+async def test_one_bad_key_does_not_stop_the_others(connection: Connection) -> None:
+    await connection.call("SET", "text", "x")
+    async with watching(connection, "text", "a") as seen:
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+        assert len(seen.warnings) == 1
+        assert "text" in seen.warnings[0]
+
+
+async def test_refused_pushes_are_replaced_by_polling(server: RealServer, connection: Connection, keys: Keys) -> None:
+    await connection.call("ACL", "SETUSER", "weak", "reset", "on", ">pw", "~*", "+@all", "-client|tracking")
+    weak = await Connection.open(f"unix://weak:pw@{server.path}", clock=SystemClock())
+    await connection.call("XADD", "a", "*", "n", "1")
+    async with watching(weak, "a", "absent") as seen:
+        assert seen.watch.polling
+        assert len(seen.warnings) == 1
+        assert "polled every 100 ms" in seen.warnings[0]
+        for _ in range(2):
+            await connection.call("XADD", "a", "*", "n", "1")
+            await connection.call("XADD", "absent", "*", "n", "1")
+            await seen.until("a", "absent")
+        # A stream that is trimmed as it grows keeps its length, but is seen.
+        await connection.call("XADD", "a", "MAXLEN", "1", "*", "n", "1")
+        await seen.until("a")
+    await weak.close()
+    await connection.call("ACL", "DELUSER", "weak")
+
+
+async def test_a_server_that_comes_late_is_watched(server: RealServer, connection: Connection) -> None:
+    async with FaultyProxy(server.path) as proxy:
+        proxy.fault = Fault.REFUSE
+        through = await Connection.open(proxy.url, clock=SystemClock())
+        seen = Seen(through)
+        seen.watch.arm("a")
+        task = asyncio.create_task(seen.watch.run())
+        await wait_until(lambda: proxy.refused >= 2, "it was tried and tried again")
+        proxy.fault = Fault.NONE
+        await wait_until(lambda: seen.resets == 1, "the watch is up")
+        assert not seen.watch.polling
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await through.close()

@@ -1,0 +1,243 @@
+"""A real template process and real workers, driven by hand: what the dispatcher's side would say is said by the test."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from evfn.workers.ledger import Ledger, Status
+from evfn.workers.protocol import (
+    Exited,
+    Fork,
+    Forked,
+    ForkFailed,
+    FrameDone,
+    FrameReader,
+    Invocation,
+    LoadFailed,
+    Message,
+    Output,
+    Ready,
+    Work,
+    WorkerConfig,
+    encode,
+)
+
+FUNCTIONS = Path(__file__).parent / "functions"
+PATIENCE = 20.0
+"""Seconds after which a test that waits for a message fails."""
+SLOTS = 512
+
+M = TypeVar("M")
+
+
+def plain(data: Any) -> list[bytes]:
+    """The fields of a plain entry with this JSON as its body."""
+    return [b"data", msgspec.json.encode(data)]
+
+
+@dataclass
+class Worker:
+    """One worker process with all that it said; `said` holds every message in order."""
+
+    number: int
+    control: socket.socket
+    output: int
+    ledger: Ledger
+    stack: int
+    template: "Workshop"
+    pid: int = 0
+    pidfd: int = -1
+    said: list[Message] = field(default_factory=list)
+    reader: FrameReader = field(default_factory=FrameReader)
+    raw: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+    frames: Any = field(default_factory=lambda: count(1))
+
+    def send(self, message: Message) -> None:
+        self.control.sendall(encode(message))
+
+    def hand_over(self, *fields: list[bytes], topic: str = "in", first: int = 0, attempt: int = 1) -> int:
+        """Send one frame; its number."""
+        number = next(self.frames)
+        for slot in range(first, first + len(fields)):
+            self.ledger.mark(slot, Status.WAITING)
+        invocations = [
+            Invocation(slot, topic, f"{slot + 1}-0", attempt, f"inv-{slot}", entry)
+            for slot, entry in enumerate(fields, first)
+        ]
+        self.send(Work(number, invocations))
+        return number
+
+    def run(self, *fields: list[bytes], **options: Any) -> list[Message]:
+        """Hand over one frame and wait until it is done; what was said meanwhile, FrameDone included."""
+        before = len(self.said)
+        number = self.hand_over(*fields, **options)
+        self.wait_for(FrameDone, lambda done: done.frame == number)
+        return self.said[before:]
+
+    def wait_for(self, kind: type[M], condition: Any = lambda message: True) -> M:
+        """The first message of this kind, sooner or later."""
+        deadline = time.monotonic() + PATIENCE
+        seen = 0
+        while True:
+            for message in self.said[seen:]:
+                if isinstance(message, kind) and condition(message):
+                    return message
+            seen = len(self.said)
+            if self.ended:
+                raise AssertionError(f"the worker's socket closed before {kind.__name__}: {self.said}, {self.raw!r}")
+            self.pump(deadline, f"{kind.__name__} after {self.said[-3:]}, {self.raw[-2000:]!r}")
+
+    def pump(self, deadline: float, what: str) -> None:
+        """Read once whatever there is to read."""
+        ready, _, _ = select.select([self.control, self.output], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise AssertionError(f"waited in vain for {what}")
+        if self.output in ready:
+            self.raw += os.read(self.output, 1 << 16)
+        if self.control in ready:
+            try:
+                chunk = self.control.recv(1 << 18)
+            except ConnectionResetError:
+                chunk = b""
+            self.said.extend(self.reader.feed(chunk))
+            self.ended = not chunk
+
+    def lines(self, slot: int = 0) -> list[tuple[str, str]]:
+        """The captured output of one slot."""
+        return [(said.stream, said.text) for said in self.said if isinstance(said, Output) and said.slot == slot]
+
+    def wait_for_end(self) -> int:
+        """The exit status that the template reports; everything said before is read first."""
+        deadline = time.monotonic() + PATIENCE
+        while not select.select([self.pidfd], [], [], 0)[0]:
+            select.select([self.pidfd, self.control, self.output], [], [], deadline - time.monotonic())
+            while select.select([self.control, self.output], [], [], 0)[0] and not self.ended:
+                self.pump(deadline, "the worker's end")
+            assert time.monotonic() < deadline, f"the worker did not end: {self.said}, {self.raw!r}"
+        while not self.ended and select.select([self.control], [], [], 0)[0]:
+            self.pump(deadline, "the rest")
+        while select.select([self.output], [], [], 0)[0] and (chunk := os.read(self.output, 1 << 16)):
+            self.raw += chunk
+        return self.template.wait_for_exit(self.number)
+
+    def dump(self) -> str:
+        return os.pread(self.stack, 1 << 16, 0).decode(errors="replace")
+
+    def close(self) -> None:
+        self.control.close()
+        self.ledger.close()
+        for descriptor in (self.output, self.stack, self.pidfd):
+            os.close(descriptor)
+
+
+class Workshop:
+    """A template process, as a context manager; leaving it ends everything."""
+
+    def __init__(self) -> None:
+        self.control, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "evfn.workers.template", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.reader = FrameReader()
+        self.pidfds: list[int] = []
+        self.said: list[Message] = []
+        self.workers: list[Worker] = []
+        self.numbers = count(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.control.close()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            for worker in self.workers:
+                worker.close()
+
+    def fork(self, case: str, function: str, *, ready: bool = True, **config: Any) -> Worker:
+        """A worker for a function of `tests/functions/<case>`, by default once it is Ready."""
+        worker = self.attach(self.order(case, function, **config))
+        if ready:
+            self.loaded(worker)
+        return worker
+
+    def loaded(self, worker: Worker) -> Ready:
+        """The worker's Ready; its refusal fails the test."""
+        answer = worker.wait_for(object, lambda message: isinstance(message, Ready | LoadFailed))
+        assert isinstance(answer, Ready), answer
+        return answer
+
+    def order(self, case: str, function: str, **config: Any) -> Worker:
+        """Send the Fork alone."""
+        number = next(self.numbers)
+        project = config.pop("project_dir", FUNCTIONS / case)
+        settings: dict[str, Any] = {
+            "project": "tests",
+            "project_dir": str(project),
+            "functions_dir": str(Path(project) / "functions"),
+            "trigger": "under-test",
+            "function": function,
+            "emits": ["out.a", "out.b"],
+            "data_modes": {},
+            "concurrency": 1,
+            "timeout_ms": 30_000,
+            "slots": SLOTS,
+            "env": {"PATH": os.environ["PATH"], "GREETING": "hello"},
+            "attempts": 5,
+        }
+        order = Fork(number, WorkerConfig(**{**settings, **config}))
+        control, theirs = socket.socketpair()
+        output, their_output = os.pipe2(os.O_CLOEXEC)
+        ledger = Ledger.create(SLOTS)
+        stack = os.memfd_create("stack", os.MFD_CLOEXEC)
+        socket.send_fds(self.control, [encode(order)], [theirs.fileno(), their_output, ledger, stack])
+        theirs.close()
+        os.close(their_output)
+        worker = Worker(number, control, output, Ledger(ledger, SLOTS), stack, self)
+        os.close(ledger)
+        self.workers.append(worker)
+        return worker
+
+    def attach(self, worker: Worker) -> Worker:
+        """Wait for the Forked."""
+        forked = self.wait_for(Forked, lambda message: message.worker == worker.number)
+        worker.pid, worker.pidfd = forked.pid, self.pidfds.pop(0)
+        return worker
+
+    def wait_for_exit(self, number: int) -> int:
+        return self.wait_for(Exited, lambda message: message.worker == number).status
+
+    def wait_for(self, kind: type[M], condition: Any = lambda message: True) -> M:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for message in self.said:
+                assert not isinstance(message, ForkFailed), message
+                if isinstance(message, kind) and condition(message):
+                    return message
+            ready, _, _ = select.select([self.control], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"waited in vain for {kind.__name__}"
+            chunk, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 64, socket.MSG_CMSG_CLOEXEC)
+            assert chunk, "the template ended"
+            self.pidfds.extend(descriptors)
+            self.said.extend(self.reader.feed(chunk))
+
+    def signal(self, worker: Worker, number: signal.Signals) -> None:
+        signal.pidfd_send_signal(worker.pidfd, number)
