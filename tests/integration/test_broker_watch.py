@@ -118,7 +118,7 @@ async def test_a_silent_connection_is_given_up(
         through = await Connection.open(proxy.url, clock=SystemClock())
         async with watching(through, "a") as seen:
             proxy.fault = Fault.SILENT
-            await wait_until(lambda: not seen.watch.armed, "the link was given up")
+            await wait_until(lambda: not seen.watch.connected, "the link was given up")
             proxy.fault = Fault.NONE
             await wait_until(lambda: seen.resets >= 2, "the watch is up again")
             await connection.call("XADD", "a", "*", "n", "1")

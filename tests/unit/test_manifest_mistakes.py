@@ -5,8 +5,11 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evfn.errors import ManifestError
 from evfn.manifest import load
@@ -468,6 +471,54 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(mistakes: Mistak
         ("10:3", "'Cold Alert'"),
         ("13:36", "filter: and"),
     ]
+
+
+lines = st.tuples(
+    st.sampled_from(["", "  ", "    ", "      ", "\t", "- "]),
+    st.sampled_from(
+        [
+            "version: ",
+            "name: ",
+            "triggers: ",
+            "a: ",
+            "topic: ",
+            "function: ",
+            "filter: ",
+            "retry: ",
+            "env: ",
+            "? ",
+            "<<: ",
+            "# ",
+            "",
+        ]
+    ),
+    st.one_of(
+        st.text(alphabet="ab1: -[]{}'\"*&!|>%@`#,?.=\\~\u00a0\u2028é\n", max_size=10),
+        st.sampled_from(
+            ["1", "climate", "event.data.a > 3", "event.a or b", "[x, y]", "{a: b}", ">-", "5s", "$x", "---", "..."]
+        ),
+    ),
+).map("".join)
+
+
+@given(st.lists(lines, max_size=12).map("\n".join), st.sampled_from(["", LEAST, HEAD]))
+def test_any_text_is_a_manifest_or_a_list_of_mistakes(text: str, head: str) -> None:
+    """Nothing but ManifestError is raised, whatever is typed, and every problem has a place within the file."""
+    with TemporaryDirectory() as folder:
+        manifest = Path(folder, "triggers.yaml")
+        manifest.write_text(head + text, newline="")
+        Path(folder, "climate.py").touch()
+        problems = []
+        try:
+            load(manifest, functions_dir=Path(folder), environ={}, cores=1)
+        except ManifestError as error:
+            problems = error.problems
+    count = len(re.findall(r"\r\n|\r|\n", head + text)) + 1
+    for problem in problems:
+        place = re.match(r"triggers\.yaml:(\d+):(\d+): error: .", problem)
+        assert place is not None, problem
+        assert 1 <= int(place[1]) <= count
+        assert int(place[2]) >= 1
 
 
 def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ class Watch:
             self._flush()
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection on which the server could push."""
+        return self._link is not None
+
+    @property
     def armed(self) -> bool:
         """Whether the server has answered every arming: what changes from now on is pushed."""
         return self._link is not None and not self._to_arm and not self._awaited
