@@ -132,16 +132,20 @@ class Sandbox:
                     raise
 
     def processes(self) -> list[int]:
-        """Every living process of this sandbox, found by its environment, whoever its parent is now."""
+        """Every living process of this sandbox, found by its environment, whoever its parent is now.
+
+        The server overwrites its environment with its title, which names its socket below the sandbox's folder.
+        """
         mark = f"JOURNAL={self.journal}".encode()
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
                     environment = (entry / "environ").read_bytes().split(b"\0")
+                    title = (entry / "cmdline").read_bytes()
                     state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                 except (OSError, IndexError):
                     continue
-                if mark in environment and state != "Z":
+                if (mark in environment or (b"valkey" in title and bytes(self.folder) in title)) and state != "Z":
                     found.append(int(entry.name))
         return found

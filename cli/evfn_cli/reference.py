@@ -43,7 +43,7 @@ escaped. What prints data has `--json`, one object or one a line.
 def markdown() -> str:
     """The whole page."""
     rows = "".join(f"| `{flag} {metavar}` | `{variable}` | {text} |\n" for flag, metavar, text, variable in OPTIONS)
-    root = click.Context(cli, info_name="evfn", terminal_width=WIDTH)
+    root = click.Context(cli, info_name="evfn", terminal_width=WIDTH, help_option_names=["-h", "--help"])
     sections = [section for name in COMMANDS for section in _sections(name, cli.get_command(root, name), root)]
     return _HEAD + rows + _SERVER + "".join(sections)
 

@@ -149,6 +149,7 @@ class Instance:
             self._clock,
             self._random,
             self._promoter.expect,
+            self._check_lease,
         )
         config = worker_config(
             self._project,
@@ -255,7 +256,16 @@ class Instance:
         self._abort = True
         self.end(Ended.ABORTED, "aborted")
 
+    async def _check_lease(self) -> bool:
+        """Whether this instance may still settle; where not, it ends."""
+        if self.id in await self._instances.all():
+            return True
+        self._fenced()
+        return False
+
     def _fenced(self) -> None:
+        if self._ending.done():
+            return
         self._warn("this instance lost its lease; it starts over with a new one")
         for dispatcher in self.dispatchers:
             dispatcher.pool.abort()

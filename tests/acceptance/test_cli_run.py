@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,7 +97,7 @@ def test_a_function_that_does_not_load_leaves_its_trigger_broken_and_the_others_
         assert status["lag"] == 1
         listed = project.evfn("status").stdout
         assert "notify is broken" in listed
-        assert f"(here: pid {project.processes()[0]})" in listed or "here: pid" in listed
+        assert "1 running (here: pid " in listed
     assert project.status("notify")["state"] == "ok"
 
 
@@ -116,15 +119,12 @@ def test_events_emitted_while_it_runs_are_taken_at_once(project: Sandbox) -> Non
 def test_a_log_that_nobody_reads_does_not_stop_the_work(project: Sandbox) -> None:
     """The events are worth more than the log (I35)."""
     project.emit("readings", *({"n": n} for n in range(20, 60)))
-    with open(os.devnull, "rb") as closed:  # a descriptor that cannot be written
-        import subprocess
-        import sys
-
+    with Path(os.devnull).open("rb") as unwritable:
         done = subprocess.run(
             [sys.executable, "-m", "evfn_cli", "run", "--until-idle"],
             cwd=project.folder,
             env=project.environment,
-            stdout=closed,
+            stdout=unwritable,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,

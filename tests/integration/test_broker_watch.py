@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from evfn.broker import link
 from evfn.broker import watch as watch_module
 from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Group, Source
@@ -114,6 +115,7 @@ async def test_a_silent_connection_is_given_up(
     server: RealServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "CHECK", watch_module.POLL / 2)
+    monkeypatch.setattr(link, "REPLY_SECONDS", 0.2)
     async with FaultyProxy(server.path) as proxy:
         through = await Connection.open(proxy.url, clock=SystemClock())
         async with watching(through, "a") as seen:

@@ -124,6 +124,29 @@ def test_types_that_do_not_fit_are_named(source: str, data: object, words: str) 
     assert words in str(outcome(source, Event(data)))
 
 
+def test_an_attribute_that_is_none_is_not_there_to_has() -> None:
+    """Events give attributes they do not have as None: `has` says no, a comparison sees null."""
+    event = Event(subject=None, time=datetime(2026, 11, 23, tzinfo=UTC))
+    assert outcome("has(event.subject) || event.subject == 'x'", event) is False
+    assert outcome("event.subject == null && has(event.time)", event) is True
+    assert outcome("event.other == 1", event) == "no attribute 'other' (has: id, source, time, topic, type)"
+
+
+def test_an_attribute_that_cannot_be_read_is_a_filter_error() -> None:
+    """A `time` that is no time must not end the dispatcher, nor what looks for the reason of another error."""
+
+    class Broken(Event):
+        def attribute(self, name: str) -> object | None:
+            if name == "time":
+                raise InvalidData("'noon' is no time")
+            return super().attribute(name)
+
+    assert outcome("event.time > timestamp('2026-01-01T00:00:00Z')", Broken()) == (
+        "the attribute 'time' cannot be read: 'noon' is no time"
+    )
+    assert outcome("event.other == 1", Broken()) == "no attribute 'other' (has: id, source, topic, type)"
+
+
 def test_many_fields_are_not_all_listed() -> None:
     """A message stays readable when the event has a thousand fields."""
     message = str(outcome("event.data.x > 1", Event({f"f{number:04}": 1 for number in range(1000)})))

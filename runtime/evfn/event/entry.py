@@ -177,7 +177,7 @@ def _with_attributes(
     subject, time = pop(b"subject", None), pop(b"time", None)
     content_type, schema = pop(b"datacontenttype", None), pop(b"dataschema", None)
     pop(b"data", None)
-    del attributes[b"specversion"]
+    pop(b"specversion", None)
     return Event(
         data,
         text(kind) if kind else topic,

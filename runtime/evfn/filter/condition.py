@@ -25,7 +25,10 @@ class Subject(Protocol):
     """What a filter asks of an event."""
 
     def attribute(self, name: str) -> object | None:
-        """The value of the attribute or extension; KeyError if the event has none of this name."""
+        """The value of the attribute or extension, None for an attribute that this event does not give.
+
+        KeyError for a name that is none of its extensions either. May raise InvalidData.
+        """
 
     def data(self) -> object:
         """The event's data, decoded: dict, list, text, number, boolean, bytes or None. May raise InvalidData."""
@@ -77,14 +80,11 @@ class Filter:
                     data = _data(subject)
                 value = data
             else:
-                try:
-                    value = subject.attribute(path[0])
-                except KeyError:
-                    value = _ABSENT
+                value = _attribute(subject, path[0])
             if len(path) > 1:
                 value = _below(value, path, member.presence)
             elif member.presence:
-                value = value is not _ABSENT and (value is not None or path[0] != "data")
+                value = value is not _ABSENT and value is not None
             # What is absent stays unbound: CEL's own && and || then decide whether it matters.
             if value is not _ABSENT:
                 if isinstance(value, (dict, list)):
@@ -144,6 +144,15 @@ def _data(subject: Subject) -> object:
         return subject.data()
     except InvalidData as error:
         raise FilterError(f"the data cannot be read: {error}") from error
+
+
+def _attribute(subject: Subject, name: str) -> object:
+    try:
+        return subject.attribute(name)
+    except KeyError:
+        return _ABSENT
+    except InvalidData as error:
+        raise FilterError(f"the attribute {name!r} cannot be read: {error}") from error
 
 
 def _below(value: object, path: tuple[str, ...], presence: bool) -> object:

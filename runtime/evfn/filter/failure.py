@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
+from evfn.errors import InvalidData
 from evfn.filter.errors import FilterSyntaxError
 from evfn.filter.members import Member, shown
 from evfn.filter.slips import ATTRIBUTES
@@ -91,11 +93,9 @@ def _missing(path: tuple[str, ...], subject: _Subject) -> str:
 def _attributes(subject: _Subject) -> list[str]:
     there = []
     for name in sorted(ATTRIBUTES - {"data"}):
-        try:
-            subject.attribute(name)
-        except KeyError:
-            continue
-        there.append(name)
+        with suppress(KeyError, InvalidData):
+            if subject.attribute(name) is not None:
+                there.append(name)
     return there
 
 

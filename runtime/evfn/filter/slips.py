@@ -20,6 +20,7 @@ ATTRIBUTES = frozenset(
         "datacontenttype",
         "dataschema",
         "stream_id",
+        "extensions",
     }
 )
 """What an event may have without extensions."""

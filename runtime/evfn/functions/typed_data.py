@@ -55,7 +55,7 @@ def _converter(annotation: Any, parameter: str) -> Convert:
     try:
         validate = TypeAdapter(annotation).validator.validate_python
     except PydanticUserError as error:
-        if error.code in ("typed-dict-version", "schema-for-unknown-type"):
+        if error.code == "typed-dict-version":
             return _by_msgspec(annotation, parameter)
         raise LoadError(_no_type(annotation, parameter, error)) from None
     except Exception as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from evfn.manifest.surroundings import Surroundings
@@ -26,10 +26,6 @@ class Form:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read the text and nothing else: pydantic's own parsing of the type does not take part."""
         return core_schema.with_info_plain_validator_function(self._validate)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """What an editor may find there."""
-        return dict(self.schema)
 
     def _validate(self, value: object, info: core_schema.ValidationInfo[Surroundings | None]) -> object:
         if not isinstance(value, str):
@@ -67,10 +63,6 @@ class Many:
                 core_schema.no_info_plain_validator_function(lambda values: tuple(dict.fromkeys(values))),
             ]
         )
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """What an editor may find there."""
-        return self.schema
 
     def _listed(self, value: object) -> object:
         if isinstance(value, dict):

@@ -5,7 +5,7 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from evfn.broker.connection import later
@@ -49,6 +49,7 @@ class Dispatcher:
         clock: Clock,
         random: Callable[[], float],
         on_due: Callable[[Subscription, int], None],
+        check_lease: Callable[[], Awaitable[bool]],
     ) -> None:
         self.trigger = trigger
         self.subscriptions: dict[str, Subscription] = {}
@@ -63,6 +64,7 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._on_due = on_due
+        self._check_lease = check_lease
         self.known = asyncio.Event()
         self._awake = asyncio.Event()
         self._draining = False
@@ -177,6 +179,9 @@ class Dispatcher:
 
     async def _recreate(self, subscription: Subscription) -> None:
         try:
+            # What took the group may have taken our lease too; then it is for the next instance to begin anew.
+            if not await self._check_lease():
+                return
             where = await subscription.group.recreate()
         except BrokerError as error:
             self._blocked(subscription, str(error))

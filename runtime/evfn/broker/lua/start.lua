@@ -75,7 +75,8 @@ if last or mode == 'recreate' then
   -- A stream whose newest id lies before what was delivered is a new one: all of it is unread.
   if not last or below(newest, last) then last = '0-0' end
   redis.call('XGROUP', 'CREATE', stream, group, last, 'MKSTREAM')
-  if not started then redis.call('HSET', stats, 'start', text) end
+  -- Who makes a vanished group again does not know the start as written; the next start tells it.
+  if not started and text ~= '' then redis.call('HSET', stats, 'start', text) end
   redis.call('HSET', stats, 'start_id', last)
   return {'RECREATED', last, 0}
 end

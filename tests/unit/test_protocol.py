@@ -1,0 +1,119 @@
+"""The frames between the processes: what goes in comes out, however the bytes are cut."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evfn.workers.protocol import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    Cancel,
+    EmitData,
+    Exited,
+    FailedReply,
+    FailureData,
+    Fork,
+    Forked,
+    ForkFailed,
+    FrameData,
+    FrameDone,
+    FrameReader,
+    Invocation,
+    LoadFailed,
+    Message,
+    Output,
+    Ready,
+    RejectedReply,
+    Stop,
+    SucceededReply,
+    Work,
+    WorkerConfig,
+    encode,
+)
+
+INT = st.integers(0, 2**31)
+TEXT = st.text(max_size=20)
+BYTES = st.binary(max_size=20)
+
+
+def failures(causes: st.SearchStrategy[list[FailureData]]) -> st.SearchStrategy[FailureData]:
+    frames = st.builds(FrameData, TEXT, INT, TEXT)
+    return st.builds(FailureData, TEXT, TEXT, st.lists(TEXT, max_size=2), st.lists(frames, max_size=2), causes)
+
+
+FAILURE = failures(st.lists(failures(st.just([])), max_size=2))
+CONFIG = st.builds(
+    WorkerConfig,
+    project=TEXT,
+    project_dir=TEXT,
+    functions_dir=TEXT,
+    trigger=TEXT,
+    function=TEXT,
+    emits=st.lists(TEXT, max_size=2),
+    data_modes=st.dictionaries(TEXT, TEXT, max_size=2),
+    concurrency=INT,
+    timeout_ms=INT,
+    slots=INT,
+    env=st.dictionaries(TEXT, TEXT, max_size=2),
+    attempts=INT,
+)
+INVOCATION = st.builds(Invocation, INT, TEXT, TEXT, INT, TEXT, st.lists(BYTES, max_size=4))
+EMIT = st.builds(EmitData, TEXT, st.lists(BYTES, max_size=4))
+MESSAGE: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Work, INT, st.lists(INVOCATION, max_size=3)),
+    st.builds(Cancel, INT),
+    st.builds(Stop),
+    st.builds(Ready, TEXT, INT, st.booleans(), st.lists(TEXT, max_size=2)),
+    st.builds(LoadFailed, TEXT, TEXT),
+    st.builds(SucceededReply, INT, st.lists(EMIT, max_size=2), st.booleans()),
+    st.builds(FailedReply, INT, FAILURE, st.none() | INT),
+    st.builds(RejectedReply, INT, TEXT, FAILURE),
+    st.builds(Output, st.integers(-1, 9), TEXT, TEXT),
+    st.builds(FrameDone, INT, INT),
+    st.builds(Fork, INT, CONFIG),
+    st.builds(Forked, INT, INT),
+    st.builds(ForkFailed, INT, TEXT),
+    st.builds(Exited, INT, st.integers(-64, 255)),
+)
+
+
+@given(messages=st.lists(MESSAGE, max_size=5), size=st.integers(1, 50))
+def test_messages_survive_any_cutting_of_the_stream(messages: list[Message], size: int) -> None:
+    """A socket may deliver frames together, in pieces, or cut within their length."""
+    stream = b"".join(encode(message) for message in messages)
+    reader = FrameReader()
+    read = [message for at in range(0, len(stream), size) for message in reader.feed(stream[at : at + size])]
+    assert read == messages
+
+
+def test_a_partial_frame_waits() -> None:
+    """Nothing comes out before the last byte is there."""
+    frame = encode(Output(3, "stdout", "hello"))
+    reader = FrameReader()
+    assert list(reader.feed(frame[:-1])) == []
+    assert list(reader.feed(frame[-1:])) == [Output(3, "stdout", "hello")]
+
+
+def test_a_reader_left_half_way_keeps_the_rest() -> None:
+    """Whoever stops after one message gets the others from the next call."""
+    reader = FrameReader()
+    messages = reader.feed(encode(Cancel(1)) + encode(Cancel(2)))
+    assert next(messages) == Cancel(1)
+    messages.close()  # type: ignore[attr-defined]  # the iterator is a generator
+    assert list(reader.feed(b"")) == [Cancel(2)]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        LENGTH.pack(MAX_FRAME_BYTES + 1),
+        b"GET / HTTP/1.1\r\n",
+        LENGTH.pack(3) + b"\xff\xff\xff",
+        LENGTH.pack(len(unknown := msgspec.msgpack.encode(["unknown", 1]))) + unknown,
+    ],
+)
+def test_what_is_no_frame_is_refused(stream: bytes) -> None:
+    """The other side is broken, and nothing it says may be believed."""
+    with pytest.raises(ValueError, match=r"."):
+        list(FrameReader().feed(stream))
