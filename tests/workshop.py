@@ -1,4 +1,4 @@
-"""A real template process and real workers, driven by hand: what the dispatcher's side would say is said by the test."""
+"""A real template process and real workers, driven by hand: the test says what the dispatcher would say."""
 
 import os
 import select
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -61,14 +62,14 @@ class Worker:
     reader: FrameReader = field(default_factory=FrameReader)
     raw: bytearray = field(default_factory=bytearray)
     ended: bool = False
-    frames: Any = field(default_factory=lambda: count(1))
+    frames: Iterator[int] = field(default_factory=lambda: count(1))
 
     def send(self, message: Message) -> None:
         self.control.sendall(encode(message))
 
     def hand_over(self, *fields: list[bytes], topic: str = "in", first: int = 0, attempt: int = 1) -> int:
         """Send one frame; its number."""
-        number = next(self.frames)
+        number: int = next(self.frames)
         for slot in range(first, first + len(fields)):
             self.ledger.mark(slot, Status.WAITING)
         invocations = [
@@ -100,12 +101,12 @@ class Worker:
 
     def pump(self, deadline: float, what: str) -> None:
         """Read once whatever there is to read."""
-        ready, _, _ = select.select([self.control, self.output], [], [], max(0.0, deadline - time.monotonic()))
+        ready = _readable(deadline - time.monotonic(), self.control.fileno(), self.output)
         if not ready:
             raise AssertionError(f"waited in vain for {what}")
         if self.output in ready:
             self.raw += os.read(self.output, 1 << 16)
-        if self.control in ready:
+        if self.control.fileno() in ready:
             try:
                 chunk = self.control.recv(1 << 18)
             except ConnectionResetError:
@@ -120,16 +121,37 @@ class Worker:
     def wait_for_end(self) -> int:
         """The exit status that the template reports; everything said before is read first."""
         deadline = time.monotonic() + PATIENCE
-        while not select.select([self.pidfd], [], [], 0)[0]:
-            select.select([self.pidfd, self.control, self.output], [], [], deadline - time.monotonic())
-            while select.select([self.control, self.output], [], [], 0)[0] and not self.ended:
+        while not _readable(0, self.pidfd):
+            _readable(deadline - time.monotonic(), self.pidfd, self.control.fileno(), self.output)
+            while _readable(0, self.control.fileno(), self.output) and not self.ended:
                 self.pump(deadline, "the worker's end")
             assert time.monotonic() < deadline, f"the worker did not end: {self.said}, {self.raw!r}"
-        while not self.ended and select.select([self.control], [], [], 0)[0]:
+        while not self.ended and _readable(0, self.control.fileno()):
             self.pump(deadline, "the rest")
-        while select.select([self.output], [], [], 0)[0] and (chunk := os.read(self.output, 1 << 16)):
+        while _readable(0, self.output) and (chunk := os.read(self.output, 1 << 16)):
             self.raw += chunk
         return self.template.wait_for_exit(self.number)
+
+    def wait_until_running(self, *slots: int) -> None:
+        """Until the ledger says that all these run. The page makes no sound, so it is looked at again and again."""
+        deadline = time.monotonic() + PATIENCE
+        while any(self.ledger.status(slot) is not Status.RUNNING for slot in slots):
+            assert time.monotonic() < deadline, f"slots {slots} did not start: {self.said}, {self.raw[-2000:]!r}"
+            _readable(0.001, self.control.fileno())
+
+    def signal(self, number: signal.Signals) -> None:
+        signal.pidfd_send_signal(self.pidfd, number)
+
+    def hold(self) -> None:
+        """Stop the process, and wait until it stands."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, "the worker did not stop"
+            _readable(0.001)
+
+    def let_go(self) -> None:
+        self.signal(signal.SIGCONT)
 
     def dump(self) -> str:
         return os.pread(self.stack, 1 << 16, 0).decode(errors="replace")
@@ -232,12 +254,17 @@ class Workshop:
                 assert not isinstance(message, ForkFailed), message
                 if isinstance(message, kind) and condition(message):
                     return message
-            ready, _, _ = select.select([self.control], [], [], max(0.0, deadline - time.monotonic()))
+            ready = _readable(deadline - time.monotonic(), self.control.fileno())
             assert ready, f"waited in vain for {kind.__name__}"
             chunk, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 64, socket.MSG_CMSG_CLOEXEC)
             assert chunk, "the template ended"
             self.pidfds.extend(descriptors)
             self.said.extend(self.reader.feed(chunk))
 
-    def signal(self, worker: Worker, number: signal.Signals) -> None:
-        signal.pidfd_send_signal(worker.pidfd, number)
+
+def _readable(seconds: float, *descriptors: int) -> list[int]:
+    """Those of the descriptors that can be read, within this time."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)]

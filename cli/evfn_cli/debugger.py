@@ -1,7 +1,7 @@
 """Runs one invocation in a process of its own that has the terminal, with a debugger where the function fails.
 
-Run as `python -m evfn_cli.debugger FD`: what to run is read from that descriptor. User code never runs in the process of
-the command itself.
+Run as `python -m evfn_cli.debugger FD`: what to run is read from that descriptor. User code never runs in the process
+of the command itself.
 """
 
 import functools

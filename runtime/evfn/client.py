@@ -35,6 +35,8 @@ from evfn.topic import check_name
 DataAs = Literal["json", "text", "bytes"]
 DEADLINE = timedelta(seconds=10)
 """How long a call goes on trying while the server cannot serve."""
+_LAST_TRY = 0.1
+"""Seconds that a try needs at least."""
 _CONTENT_TYPES = {"json": "application/json", "text": "text/plain; charset=utf-8", "bytes": "application/octet-stream"}
 
 
@@ -241,14 +243,15 @@ class _Patience:
     @property
     def left(self) -> float:
         """Seconds until the deadline, never so few that nothing can succeed."""
-        return max(self._end - self._clock.monotonic(), 0.01)
+        return max(self._end - self._clock.monotonic(), _LAST_TRY)
 
     def pause(self, error: BrokerUnavailable) -> timedelta:
         """How long to wait before the next try. Raises where there is none left."""
         self._unknown = self._unknown or isinstance(error, ReplyLost)
         pause = later(self._tries, random.random())
         self._tries += 1
-        if self._clock.monotonic() + pause.total_seconds() < self._end:
+        # A try cut short would leave open what a refusal had settled.
+        if self._clock.monotonic() + pause.total_seconds() + _LAST_TRY < self._end:
             return pause
         if self._unknown:
             raise PublishUnknown(f"the event may or may not be stored: {error}") from error

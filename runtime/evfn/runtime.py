@@ -1,6 +1,7 @@
 """One instance: builds the parts, runs them until it is told to stop or has nothing left to do, takes them down."""
 
 import asyncio
+import contextlib
 import os
 import random
 import uuid
@@ -35,6 +36,8 @@ from evfn.workers.template_process import Template
 DRAIN = timedelta(seconds=30)
 """How long running functions get to finish after the first signal."""
 DISCOVER = timedelta(seconds=1)
+LOAD_PATIENCE = 0.25
+"""Seconds one function may take to load before the next one begins; a slow import is not alone for long."""
 IDLE_LOOK = timedelta(milliseconds=50)
 
 
@@ -132,11 +135,15 @@ class Instance:
                 await dispatcher.close()
 
     async def _load_all(self) -> None:
-        """Load every function once, as many at a time as one core bears, so that each trigger's state is known."""
-        for dispatcher in self.dispatchers:
-            if dispatcher.trigger.enabled:
-                dispatcher.pool.warm_up()
-                await dispatcher.known.wait()
+        """Load every function once, so that each trigger's state is known; one that takes its time delays no other."""
+        enabled = [dispatcher for dispatcher in self.dispatchers if dispatcher.trigger.enabled]
+        for dispatcher in enabled:
+            dispatcher.pool.warm_up()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOAD_PATIENCE):
+                    await dispatcher.known.wait()
+        for dispatcher in enabled:
+            await dispatcher.known.wait()
 
     def _dispatcher(self, trigger: Trigger) -> Dispatcher:
         condition = None if trigger.filter is None else Filter.compile(trigger.filter)

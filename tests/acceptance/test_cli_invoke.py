@@ -1,6 +1,10 @@
 """`evfn invoke`: one function on one event, without a server."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -104,3 +108,26 @@ def test_what_cannot_be_invoked_is_refused(project: Sandbox) -> None:
     assert "event.json: error: " in project.evfn("invoke", "quiet", "--event", "event.json", expect=2).stderr
     project.evfn("invoke", "quiet", "--event", "event.json", "--data", "x", expect=2)
     assert "climate:nothing" in project.evfn("invoke", "climate:nothing", expect=2).stderr
+
+
+def test_debug_opens_a_debugger_where_the_function_fails(project: Sandbox) -> None:
+    """In a process that has the terminal; the function's own variables are there."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evfn_cli", "invoke", "alert", "--debug", "--data", '{"kelvin": 300}'],
+        cwd=project.folder,
+        env=project.environment,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    os.write(ours, b"p 'data', event.data\nq\n")
+    said, _ = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 1
+    assert "('data', {'kelvin': 300})" in said
+    assert "functions/climate.py" in said
+    assert "KeyError: 'celsius'" in said
+    project.evfn("invoke", "alert", "--debug", "--json", expect=2)

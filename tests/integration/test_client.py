@@ -19,7 +19,8 @@ from evfn.trigger import DataMode
 from proxy import Fault, FaultyProxy
 from servers import RealServer, free_port
 
-SOON = timedelta(milliseconds=300)
+SOON = timedelta(seconds=1)
+PATIENT = timedelta(seconds=30)
 Emit = Callable[..., Any]
 
 
@@ -27,14 +28,14 @@ Emit = Callable[..., Any]
 def emit(request: pytest.FixtureRequest) -> Emit:
     """Emit through either client, `many` events if asked, always as a coroutine."""
 
-    async def blocking(url: str, *args: Any, many: bool = False, deadline: timedelta = SOON, **named: Any) -> Any:
+    async def blocking(url: str, *args: Any, many: bool = False, deadline: timedelta = PATIENT, **named: Any) -> Any:
         def call() -> Any:
             with Client(url, key_prefix="t:", deadline=deadline) as client:
                 return client.emit_many(*args) if many else client.emit(*args, **named)
 
         return await asyncio.to_thread(call)
 
-    async def with_loop(url: str, *args: Any, many: bool = False, deadline: timedelta = SOON, **named: Any) -> Any:
+    async def with_loop(url: str, *args: Any, many: bool = False, deadline: timedelta = PATIENT, **named: Any) -> Any:
         async with AsyncClient(url, key_prefix="t:", deadline=deadline) as client:
             return await (client.emit_many(*args) if many else client.emit(*args, **named))
 
@@ -173,7 +174,7 @@ async def test_a_lost_reply_stores_nothing_twice(
     async with FaultyProxy(server.path) as proxy:
         await emit(proxy.url, "orders", 0)
         proxy.lose_next_reply()
-        stream_id = await emit(proxy.url, "orders", 1, deadline=timedelta(seconds=10))
+        stream_id = await emit(proxy.url, "orders", 1)
         assert proxy.cuts == 1
     events = await stored(connection, keys)
     assert [event.data for event in events] == [0, 1]
@@ -187,7 +188,7 @@ async def test_an_unknown_outcome_is_raised_as_such(
         await emit(proxy.url, "orders", 0)
         proxy.fault = Fault.SILENT
         with pytest.raises(PublishUnknown, match="may or may not be stored"):
-            await emit(proxy.url, "orders", 1, id="o-1")
+            await emit(proxy.url, "orders", 1, id="o-1", deadline=SOON)
         proxy.fault = Fault.NONE
         await emit(proxy.url, "orders", 1, id="o-1")
     assert [event.data for event in await stored(connection, keys)] == [0, 1]
@@ -195,7 +196,7 @@ async def test_an_unknown_outcome_is_raised_as_such(
 
 async def test_a_server_that_is_not_there_is_told_apart(emit: Emit) -> None:
     with pytest.raises(BrokerUnavailable, match="nothing listens") as raised:
-        await emit(f"redis://:secret@127.0.0.1:{free_port()}", "orders", 1)
+        await emit(f"redis://:secret@127.0.0.1:{free_port()}", "orders", 1, deadline=SOON)
     assert not isinstance(raised.value, PublishUnknown)
     assert "secret" not in str(raised.value)
 
@@ -203,10 +204,12 @@ async def test_a_server_that_is_not_there_is_told_apart(emit: Emit) -> None:
 async def test_a_full_server_is_waited_for(server: RealServer, connection: Connection, keys: Keys, emit: Emit) -> None:
     server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(BrokerUnavailable, match="OOM"):
-        await emit(server.url, "orders", 1)
-    waiting = asyncio.create_task(emit(server.url, "orders", 2, deadline=timedelta(seconds=20)))
-    while b"rejected_calls=0" in await connection.call("INFO", "commandstats"):
-        await asyncio.sleep(0)
+        await emit(server.url, "orders", 1, deadline=SOON)
+    await connection.call("CONFIG", "RESETSTAT")
+    waiting = asyncio.create_task(emit(server.url, "orders", 2))
+    refused = b""
+    while b"errorstat_OOM" not in refused:
+        refused = await connection.call("INFO", "errorstats")
     server.command("CONFIG", "SET", "maxmemory", "0")
     await waiting
     assert [event.data for event in await stored(connection, keys)] == [2]

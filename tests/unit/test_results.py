@@ -1,6 +1,7 @@
 """One attempt in process: what comes of what a function returns, yields, emits and raises."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +25,8 @@ def run(
     function: Callable[..., Any], *fields: bytes, emits: tuple[str, ...] = ("first", "second"), **options: Any
 ) -> Outcome:
     invocation = Invocation(0, "in", "5-0", 2, "inv", list(fields) or [b"data", b"{}"])
-    return Function(function, Origin("shop", "alert", emits, lambda: NOW), **options).run(invocation)
+    with contextlib.closing(Function(function, Origin("shop", "alert", emits, lambda: NOW), **options)) as loaded:
+        return loaded.run(invocation)
 
 
 def emitted(outcome: Outcome) -> list[Event]:

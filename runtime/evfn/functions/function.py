@@ -113,6 +113,12 @@ class Function:
         except BaseException as error:
             return outcome_of(error)
 
+    def close(self) -> None:
+        """End the event loop, where a coroutine made one. For callers that live longer than the function."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
     def _context(self, invocation: Invocation, emits: Emits, started_ns: int | None) -> Context:
         limit = self._timeout_ns
         if started_ns is None:

@@ -39,6 +39,8 @@ STACK_PATIENCE_NS = 50_000_000
 CANCEL_PATIENCE_NS = 1_000_000_000
 """How long an async function gets to end after its task was cancelled."""
 MEMORY_EVERY_NS = 250_000_000
+LOAD_SECONDS = 60.0
+"""How long importing a function may take; then its trigger is broken."""
 CONTROL_LOST = 97
 """A worker's exit code when its control socket was closed under it."""
 
@@ -63,7 +65,9 @@ class Member:
         self._cancelled: dict[int, int] = {}
         self._memory_checked_ns = 0
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._load_timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(60, self._load_too_long)
+        self._load_timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+            LOAD_SECONDS, self._load_too_long
+        )
         worker.on_message = self._message
         worker.on_raw_output = self._raw_output
         worker.on_end = self._ended
@@ -205,7 +209,7 @@ class Member:
 
     def _load_too_long(self) -> None:
         self._load_timer = None
-        self._load_answer(LoadFailed("importing the function took longer than 60 s"))
+        self._load_answer(LoadFailed(f"importing the function took longer than {LOAD_SECONDS:g} s"))
 
     def _replied(self, slot: int, outcome: Outcome) -> None:
         frame = self._frame_of(slot)

@@ -16,7 +16,6 @@ from evfn.workers.pace import Pace
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import ForkRefused, Template
 
-LOAD_TIMEOUT = timedelta(seconds=60)
 TICK = timedelta(milliseconds=25)
 MAX_LOAD_BACKOFF = timedelta(seconds=30)
 
