@@ -18,7 +18,7 @@ REDIS = Path("/usr/bin/redis-server")
 def binary(flavour: str) -> Path:
     """The server's program. Skips the test where it is not installed, or fails it if EVFN_REQUIRE_REDIS is 1."""
     if flavour == "valkey":
-        return get_binary_path()
+        return Path(get_binary_path())
     if not REDIS.exists():
         if os.environ.get("EVFN_REQUIRE_REDIS") == "1":
             pytest.fail(f"{REDIS} is required, but missing")

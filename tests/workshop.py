@@ -153,6 +153,24 @@ class Worker:
     def let_go(self) -> None:
         self.signal(signal.SIGCONT)
 
+    def hang_up(self) -> None:
+        """Close the dispatcher's end of the control socket."""
+        self.control.shutdown(socket.SHUT_RDWR)
+
+    def wait_for_raw(self, expected: bytes) -> None:
+        """Until the pipe below Python's own streams gave this."""
+        deadline = time.monotonic() + PATIENCE
+        while expected not in self.raw:
+            self.pump(deadline, f"{expected!r} in {self.raw!r}")
+
+    def dump_now(self, until: str = "File ") -> None:
+        """Ask for the stack until it is written and shows this."""
+        deadline = time.monotonic() + PATIENCE
+        while until not in self.dump():
+            assert time.monotonic() < deadline, f"no {until!r} in {self.dump()!r}"
+            self.signal(signal.SIGUSR1)
+            _readable(0.01)
+
     def dump(self) -> str:
         return os.pread(self.stack, 1 << 16, 0).decode(errors="replace")
 

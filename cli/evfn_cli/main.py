@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from evfn.errors import EvfnError, LoadError, UsageError
-from evfn_cli.options import common
+from evfn_cli.options import common, name_variables
 from evfn_cli.render import escape_lines, say
 
 COMMANDS = {
@@ -39,6 +39,7 @@ class _Verbs(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"evfn_cli.commands.{cmd_name}").command
+        name_variables(command, f"EVFN_{cmd_name.upper()}")
         return command
 
     def resolve_command(
@@ -57,7 +58,7 @@ class _Verbs(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EVFN"})
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="evfn", message="evfn %(version)s")
 @common
 def cli() -> None:

@@ -81,9 +81,6 @@ class OneWorker:
         if not self._load.done():
             self._load.set_result(Broken(message, traceback))
 
-    def has_room(self) -> None:
-        """The pool says something that is of no interest with one event."""
-
     def _ended(self, outcome: Outcome, elapsed: timedelta) -> None:
         if not self._end.done():
             self._end.set_result((outcome, elapsed))

@@ -38,6 +38,18 @@ def choices(context: click.Context) -> Choices:
     return found
 
 
+def name_variables(command: click.Command, prefix: str) -> None:
+    """Give every option of a command its variable: `--until-idle` of `run` has EVFN_RUN_UNTIL_IDLE."""
+    shared = {flag for flag, *_ in OPTIONS}
+    for each in command.params:
+        if isinstance(each, click.Option) and not shared & {*each.opts}:
+            flag = max(each.opts, key=len).lstrip("-")
+            each.envvar = f"{prefix}_{flag.replace('-', '_').upper()}"
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            name_variables(inner, f"{prefix}_{name.upper()}")
+
+
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is not None and parameter.name is not None:
         context.meta[_KEY] = replace(choices(context), **{parameter.name: value})

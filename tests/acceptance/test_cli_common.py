@@ -94,7 +94,9 @@ def test_options_may_stand_before_or_after_the_verb_and_the_later_one_wins(proje
     project.environment["EVFN_NAME"] = "a"
     assert '"project": "a"' in project.evfn("status", "--json").stdout
     assert '"project": "b"' in project.evfn("--name", "b", "status", "--json").stdout
-    below = shell(project, "mkdir -p some/where && cd some/where && evfn status --json")
+    project.environment["EVFN_STATUS_JSON"] = "1"
+    assert '"project": "a"' in project.evfn("status").stdout
+    below = shell(project, "mkdir -p some/where && cd some/where && evfn status")
     assert '"project": "a"' in below.stdout
 
 

@@ -10,16 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 from evfn.broker.connection import later
 from evfn.broker.group import Claimed, GroupGone, Source
-from evfn.broker.record import unpack
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
-from evfn.event import Subject
-from evfn.filter import Filter, FilterError
-from evfn.listener import Captured, FilterFailed, Happening, Invoked, Listener, StateChanged, SucceededMany
+from evfn.filter import Filter
+from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged, SucceededMany
 from evfn.listener import TriggerState as State
-from evfn.outcome import Crashed, Failure, Interrupted, Outcome
+from evfn.outcome import Crashed, Interrupted, Outcome
 from evfn.services import settling
 from evfn.services.held import Held
+from evfn.services.intake import Intake
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
@@ -29,7 +28,6 @@ from evfn.workers.pool import Pool
 from evfn.workers.protocol import Ready
 
 FETCH = 512
-FILTERED_AT_A_TIME = 64
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
 
@@ -57,8 +55,7 @@ class Dispatcher:
         self.problem: str | None = None
         self.revision = ""
         self.unsettled = 0
-        self._filter = condition
-        self._modes = modes
+        self._intake = Intake(trigger, condition, modes, listener, clock)
         self._instance = instance
         self._listener = listener
         self._clock = clock
@@ -70,7 +67,6 @@ class Dispatcher:
         self._draining = False
         self._fetching = False
         self._tries = 0
-        self._filter_failure_shown = False
         self._unemitted_shown: set[str] = set()
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -198,38 +194,18 @@ class Dispatcher:
     async def _accept(
         self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
     ) -> None:
-        now_ms = int(self._clock.now().timestamp() * 1000)
         self.unsettled += len(entries)
         if source is Source.TOPIC:
             subscription.settlers[source].last_delivered = entries[-1][0]
-        gone = [entry for entry, fields in entries if fields is None]
-        if gone:
-            self._drop(subscription, source, gone)
-        held: list[Held] = []
-        filtered: list[bytes] = []
-        errors = 0
-        for index, (entry, fields) in enumerate(entries):
-            if fields is None:
-                continue
-            if source is Source.INBOX:
-                delivery = self._from_inbox(subscription, entry, fields)
-                if delivery is not None:
-                    held.append(delivery)
-                continue
-            if self._filter is not None:
-                if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
-                    await asyncio.sleep(0)
-                matched, failed = self._matches(self._filter, subscription, entry, fields)
-                errors += failed
-                if not matched:
-                    filtered.append(entry)
-                    continue
-            held.append(self._from_topic(subscription, entry, fields, now_ms))
-        if filtered:
-            counters = Counter(delivered=len(filtered), filtered=len(filtered), filter_errors=errors)
-            subscription.settlers[source].settle(Settling(acks=filtered, counters=counters))
-        if held:
-            self._submit(held)
+        taken = await self._intake.read(subscription, source, entries)
+        if taken.dropped:
+            self._drop(subscription, source, taken.dropped)
+        if taken.filtered:
+            count = len(taken.filtered)
+            counters = Counter(delivered=count, filtered=count, filter_errors=taken.filter_errors)
+            subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters))
+        if taken.held:
+            self._submit(taken.held)
 
     def _submit(self, held: list[Held]) -> None:
         # The state may have changed while entries were on their way.
@@ -237,64 +213,6 @@ class Dispatcher:
             self.pool.submit(held)
         else:
             self._give_back(held)
-
-    def _from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
-        stream_id = entry.decode()
-        topic = subscription.topic
-        return Held(
-            topic=topic,
-            stream_id=stream_id,
-            attempt=1,
-            invocation_id=f"{self.trigger.name}:{topic}:{stream_id}",
-            fields=fields,
-            subscription=subscription,
-            source=Source.TOPIC,
-            entry_id=entry,
-            first_delivered_ms=now_ms,
-            record=None,
-        )
-
-    def _from_inbox(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> Held | None:
-        try:
-            record = unpack(fields[1])
-        except (ValueError, IndexError):
-            settling.warn(
-                self._listener, self.trigger.name, f"entry {entry.decode()} of its inbox is none of evfn's: dropped"
-            )
-            self._drop(subscription, Source.INBOX, [entry])
-            return None
-        return Held(
-            topic=record.topic,
-            stream_id=record.stream_id,
-            attempt=record.attempt,
-            invocation_id=record.invocation_id,
-            fields=record.fields,
-            subscription=subscription,
-            source=Source.INBOX,
-            entry_id=entry,
-            first_delivered_ms=record.first_delivered_ms,
-            record=record,
-        )
-
-    def _matches(
-        self, condition: Filter, subscription: Subscription, entry: bytes, fields: list[bytes]
-    ) -> tuple[bool, int]:
-        subject = Subject(subscription.topic, entry.decode(), fields, self._modes(subscription.topic))
-        try:
-            return condition.matches(subject), 0
-        except FilterError as error:
-            if not self._filter_failure_shown:
-                self._filter_failure_shown = True
-                self._listener.tell(
-                    FilterFailed(
-                        self.trigger.name,
-                        subscription.topic,
-                        entry.decode(),
-                        Failure("evfn.FilterError", str(error)),
-                        subject.preview(),
-                    )
-                )
-            return False, 1
 
     def _drop(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
         counters = Counter(delivered=len(entries), dropped=len(entries))
@@ -314,11 +232,12 @@ class Dispatcher:
                 self._drop(subscription, source, [claim.id])
                 continue
             delivery = (
-                self._from_topic(subscription, claim.id, claim.fields, now_ms)
+                self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
                 if source is Source.TOPIC
-                else self._from_inbox(subscription, claim.id, claim.fields)
+                else self._intake.from_inbox(subscription, claim.id, claim.fields)
             )
             if delivery is None:
+                self._drop(subscription, source, [claim.id])
                 continue
             died = claim.delivery_count - 1
             delivery.attempt += died
@@ -419,9 +338,6 @@ class Dispatcher:
         self._set_state(State.BROKEN, message, traceback)
         self._give_back(self.pool.release_waiting())
         asyncio.get_running_loop().call_later(BROKEN_RETRY.total_seconds(), self._load_again)
-
-    def has_room(self) -> None:
-        """The pool accounted for something; room itself grows when it is settled."""
 
     # --- what the settlers say ---------------------------------------------------------------------------------------
 

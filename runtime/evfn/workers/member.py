@@ -253,7 +253,6 @@ class Member:
         if skipped:
             self.held -= len(skipped)
             self._pool.gave_back(skipped)
-            self._pool.owner.has_room()
         self._regions.append(frame.first)
         self._alone = False
         if self._served >= self._pool.limits.recycle_after and not self.retiring:

@@ -38,9 +38,6 @@ class PoolOwner(Protocol):
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""
 
-    def has_room(self) -> None:
-        """Something was accounted for, so `room` may have grown."""
-
 
 class Pool:
     """Runs deliveries in worker processes. `config` is asked anew for every worker, `template` forks it."""
@@ -120,7 +117,6 @@ class Pool:
     def accounted(self, count: int) -> None:
         """A member accounted for so many deliveries."""
         self.running -= count
-        self.owner.has_room()
 
     def gave_back(self, deliveries: list[Delivery]) -> None:
         """A member did not begin these; they run before what came later."""

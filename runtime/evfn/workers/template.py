@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from typing import NoReturn
 
@@ -21,6 +22,8 @@ from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader,
 from evfn.workers.surroundings import Descriptors
 
 READ_BYTES = 1 << 16
+END_PATIENCE_SECONDS = 5.0
+"""A process that the kernel cannot end by then is left to it."""
 DESCRIPTORS_PER_FORK = 4
 """Control socket, output pipe, ledger, stack; each Fork's arrive with the first byte of its frame."""
 
@@ -136,9 +139,18 @@ class Template:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._workers.clear()
-        while kinship.children():
+        # Again and again, because the kernel's list may miss one that is only just becoming ours.
+        deadline = time.monotonic() + END_PATIENCE_SECONDS
+        wakeup = select.poll()
+        wakeup.register(self._wakeup, select.POLLIN)
+        while kinship.children() and time.monotonic() < deadline:
             self._kill_strays()
-            os.waitpid(-1, 0)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            wakeup.poll(5)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wakeup, READ_BYTES)
         os._exit(0)
 
     def _send(self, message: FromTemplate, pidfd: int | None = None) -> None:

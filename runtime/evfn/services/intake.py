@@ -1,0 +1,142 @@
+"""From stream entries to deliveries: what a filter lets through, what an inbox entry carries, what is nobody's."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from evfn.broker.group import Source
+from evfn.broker.record import unpack
+from evfn.clock import Clock
+from evfn.event import Subject
+from evfn.filter import Filter, FilterError
+from evfn.listener import FilterFailed, Listener, Warned
+from evfn.outcome import Failure
+from evfn.services.held import Held
+from evfn.services.subscription import Subscription
+from evfn.trigger import DataMode, Trigger
+
+FILTERED_AT_A_TIME = 64
+"""After so many filter evaluations the loop gets its turn: settling and timeouts must not wait for a long batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one fetch came to. `filter_errors` counts those of the filtered for which the filter had an error."""
+
+    held: list[Held] = field(default_factory=list)
+    filtered: list[bytes] = field(default_factory=list)
+    filter_errors: int = 0
+    dropped: list[bytes] = field(default_factory=list)
+
+
+class Intake:
+    """Reads entries for one trigger. `modes` tells how a topic's data are read where they do not say it themselves."""
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        condition: Filter | None,
+        modes: Callable[[str], DataMode],
+        listener: Listener,
+        clock: Clock,
+    ) -> None:
+        self._trigger = trigger.name
+        self._filter = condition
+        self._modes = modes
+        self._listener = listener
+        self._clock = clock
+        self._failure_shown = False
+
+    async def read(
+        self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
+    ) -> Taken:
+        """Sort out one fetch. An entry without fields was trimmed between its delivery and now."""
+        dropped = [entry for entry, fields in entries if fields is None]
+        if source is Source.INBOX:
+            inbox = [
+                (entry, self.from_inbox(subscription, entry, fields)) for entry, fields in entries if fields is not None
+            ]
+            dropped += [entry for entry, held in inbox if held is None]
+            return Taken(held=[held for _, held in inbox if held is not None], dropped=dropped)
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        if self._filter is None:
+            held = [
+                self.from_topic(subscription, entry, fields, now_ms) for entry, fields in entries if fields is not None
+            ]
+            return Taken(held=held, dropped=dropped)
+        return await self._filtered(self._filter, subscription, entries, now_ms, dropped)
+
+    def from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
+        """A first delivery."""
+        stream_id = entry.decode()
+        topic = subscription.topic
+        return Held(
+            topic=topic,
+            stream_id=stream_id,
+            attempt=1,
+            invocation_id=f"{self._trigger}:{topic}:{stream_id}",
+            fields=fields,
+            subscription=subscription,
+            source=Source.TOPIC,
+            entry_id=entry,
+            first_delivered_ms=now_ms,
+            record=None,
+        )
+
+    def from_inbox(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> Held | None:
+        """A retry or a redriven dead letter; None, and said, for what something else put there."""
+        try:
+            record = unpack(fields[1])
+        except (ValueError, IndexError):
+            text = f"entry {entry.decode()} of its inbox is none of evfn's: dropped"
+            self._listener.tell(Warned(text, self._trigger))
+            return None
+        return Held(
+            topic=record.topic,
+            stream_id=record.stream_id,
+            attempt=record.attempt,
+            invocation_id=record.invocation_id,
+            fields=record.fields,
+            subscription=subscription,
+            source=Source.INBOX,
+            entry_id=entry,
+            first_delivered_ms=record.first_delivered_ms,
+            record=record,
+        )
+
+    async def _filtered(
+        self,
+        condition: Filter,
+        subscription: Subscription,
+        entries: list[tuple[bytes, list[bytes] | None]],
+        now_ms: int,
+        dropped: list[bytes],
+    ) -> Taken:
+        held: list[Held] = []
+        filtered: list[bytes] = []
+        errors = 0
+        mode = self._modes(subscription.topic)
+        for index, (entry, fields) in enumerate(entries):
+            if fields is None:
+                continue
+            if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
+                await asyncio.sleep(0)
+            subject = Subject(subscription.topic, entry.decode(), fields, mode)
+            try:
+                matches = condition.matches(subject)
+            except FilterError as error:
+                matches = False
+                errors += 1
+                self._show(subscription.topic, entry, subject, error)
+            if matches:
+                held.append(self.from_topic(subscription, entry, fields, now_ms))
+            else:
+                filtered.append(entry)
+        return Taken(held, filtered, errors, dropped)
+
+    def _show(self, topic: str, entry: bytes, subject: Subject, error: FilterError) -> None:
+        """The first error of a trigger's filter is shown with its event; the rest is counted."""
+        if not self._failure_shown:
+            self._failure_shown = True
+            failure = Failure("evfn.FilterError", str(error))
+            self._listener.tell(FilterFailed(self._trigger, topic, entry.decode(), failure, subject.preview()))
