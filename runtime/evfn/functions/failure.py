@@ -1,7 +1,9 @@
 """An exception as data: what leaves a function's process in place of the exception itself."""
 
+import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 from evfn.outcome import Failure, Frame
@@ -12,8 +14,9 @@ MAX_FRAMES = 100
 """Of a deeper stack the outermost and the innermost frames are kept."""
 OUTER_FRAMES = 20
 
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120 - kept cheap
-"""Frames of evfn itself say nothing to the author of a function."""
+_IMPORTS = ("<frozen importlib", str(Path(importlib.__file__).parent) + os.sep)
+_OWN = str(Path(__file__).parents[1]) + os.sep
+"""Frames of evfn itself and of the import system say nothing to the author of a function."""
 
 
 def describe(error: BaseException) -> Failure:
@@ -58,7 +61,7 @@ def frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
     while traceback is not None:
         code = traceback.tb_frame.f_code
         file = code.co_filename
-        if not file.startswith(_OWN) and not file.startswith("<frozen importlib"):
+        if not file.startswith(_OWN) and not file.startswith(_IMPORTS):
             found.append(Frame(clean(file), traceback.tb_lineno, clean(code.co_qualname)))
         traceback = traceback.tb_next
     if len(found) > MAX_FRAMES:

@@ -46,7 +46,8 @@ class Template:
         # the workers may be needed for a drain then, so only the dispatcher's end counts.
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGHUP):
+        # SIGUSR1 asks a worker for its stack; it must not end one that cannot answer yet.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         kinship.adopt_orphans()
         if not kinship.die_with_parent(self._parent, signal.SIGTERM):

@@ -13,7 +13,7 @@ def handle(event):
 
 def leaves(event):
     """A grandchild in a session of its own that outlives its parent, and a plain child."""
-    code = "import os, subprocess, sys; print(subprocess.Popen(['sleep', '3600'], start_new_session=True).pid)"
+    code = "import os, subprocess, sys; print(subprocess.Popen(['sleep', '3600'], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
     escaped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
     plain = subprocess.Popen(["sleep", "3600"]).pid
     return [int(escaped), plain]
