@@ -121,6 +121,7 @@ async def test_a_silent_connection_is_given_up(
         async with watching(through, "a") as seen:
             proxy.fault = Fault.SILENT
             await wait_until(lambda: not seen.watch.connected, "the link was given up")
+            monkeypatch.undo()
             proxy.fault = Fault.NONE
             await wait_until(lambda: seen.resets >= 2, "the watch is up again")
             await connection.call("XADD", "a", "*", "n", "1")
