@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
+from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
 from evfn.broker.group import Group, Source
 from evfn.broker.instances import Instances
@@ -112,6 +113,7 @@ class Instance:
         for trigger in self._project.triggers:
             self.dispatchers.append(self._dispatcher(trigger))
         await self._discover(first=True)
+        await self._say_who_shares()
         self._listener.tell(Started(self._project.name, self.id, mask(self._place.server), self._watched()))
         loads = asyncio.create_task(self._load_all())
         duties = [dispatcher.run() for dispatcher in self.dispatchers if dispatcher.trigger.enabled]
@@ -133,6 +135,22 @@ class Instance:
             await asyncio.gather(loads, *tasks, return_exceptions=True)
             for dispatcher in self.dispatchers:
                 await dispatcher.close()
+
+    async def _say_who_shares(self) -> None:
+        """Before anything is taken: instances elsewhere that serve the same groups get a part of the events."""
+        here = set(instance_lock.ids(self._place.state_dir))
+        elsewhere = set(await self._instances.all()) - here
+        sharing: set[str] = set()
+        for dispatcher in self.dispatchers if elsewhere else ():
+            for subscription in dispatcher.subscriptions.values():
+                consumers = await subscription.group.consumers(Source.TOPIC)
+                sharing |= {consumer.name for consumer in consumers} & elsewhere
+        if sharing:
+            self._warn(
+                f"{len(sharing)} other instance(s) of {self._project.name!r} serve the same triggers elsewhere"
+                f" ({', '.join(sorted(sharing))}): the events are divided between you;"
+                " --name with another name gives this one a copy of all events"
+            )
 
     async def _load_all(self) -> None:
         """Load every function once, so that each trigger's state is known; one that takes its time delays no other."""

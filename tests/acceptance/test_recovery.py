@@ -79,6 +79,24 @@ def test_f28_scripts_flushed_under_load(remote: Sandbox, server: RealServer) -> 
     assert "error" not in remote.log.read_text().lower()
 
 
+def test_instance_elsewhere_is_named_before_anything_is_taken(
+    remote: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A second folder with the same project name shares the events; it says so, and names --name for a copy."""
+    other = Sandbox(tmp_path_factory.mktemp("other"), server=remote.environment["EVFN_REDIS_URL"])
+    other.manifest(MANIFEST)
+    other.function("any", NOTE)
+    with remote.running():
+        remote.emit("work", {"n": 1})
+        wait_until(lambda: remote.notes() == ["1"], description="the first instance serves")
+        with other.running():
+            assert "--name" in other.log.read_text()
+        with other.running("--name", "copy"):
+            assert "--name" not in other.log.read_text()
+            wait_until(lambda: other.notes() == ["1"], description="the copy has its own groups")
+    wait_until(lambda: not other.processes(), description="nothing is left")
+
+
 def test_embedded_server_killed_under_the_instance(sandbox: Sandbox) -> None:
     """The instance starts it again; nothing that was accepted is lost."""
     sandbox.manifest(MANIFEST)

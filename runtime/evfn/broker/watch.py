@@ -119,7 +119,8 @@ class Watch:
                 except ResponseError as refusal:
                     self._unarmed(self._awaited.popleft(), translate(refusal, self._connection.server, sent=True))
                     continue
-                if reply is not _PUSHED and self._awaited:
+                # None: a callback raised, which redis-py logs; no command sent here is answered by it.
+                if reply is not None and reply is not _PUSHED and self._awaited:
                     self._refused.discard(self._awaited.popleft() or "")
         except (RedisError, OSError, TimeoutError):
             return
@@ -151,12 +152,14 @@ class Watch:
             self._arm_all()
             return _PUSHED
         self._gathering = True
-        for name in push[1]:
-            key = name.decode("utf-8", "replace")
-            if key in self._keys:
-                self.on_wake(key)
-        self._gathering = False
-        self._flush()
+        try:
+            for name in push[1]:
+                key = name.decode("utf-8", "replace")
+                if key in self._keys:
+                    self.on_wake(key)
+        finally:
+            self._gathering = False
+            self._flush()
         return _PUSHED
 
     def _unarmed(self, key: str | None, error: BrokerError) -> None:
