@@ -67,6 +67,9 @@ class OneWorker:
         """The pool says: it returned a value, or failed."""
         self._ended(outcome, elapsed)
 
+    def released(self, deliveries: list[Delivery]) -> None:
+        """The pool says: it will not run it, for the function does not load, which `load` has told."""
+
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """The pool says: it wrote a line."""
         self._on_output(stream, text)

@@ -19,24 +19,22 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from evfn import inside
-from evfn.broker.backoff import later
 from evfn.broker.blocking import BlockingConnection
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.broker.limits import EMITS, VALUES
+from evfn.broker.patience import Patience
 from evfn.broker.publish import PUBLISH, WINDOW, Publication, Published, call, chunks, publish_many, read
 from evfn.broker.refusal import ReplyLost
 from evfn.broker.url import Url, parse
 from evfn.clock import Clock, SystemClock
-from evfn.errors import BrokerError, BrokerUnavailable, PublishUnknown, UsageError
+from evfn.errors import BrokerError, BrokerUnavailable, UsageError
 from evfn.event import Event, encode
 from evfn.topic import check_name
 
 DataAs = Literal["json", "text", "bytes"]
 DEADLINE = timedelta(seconds=10)
 """How long a call goes on trying while the server cannot serve."""
-_LAST_TRY = 0.1
-"""Seconds that a try needs at least."""
 _CONTENT_TYPES = {"json": "application/json", "text": "text/plain; charset=utf-8", "bytes": "application/octet-stream"}
 
 
@@ -156,7 +154,7 @@ class Client(_Publisher):
         server = self._connection.server
         result: list[str] = []
         for chunk in chunks(publications):
-            patience = _Patience(self._deadline, self._clock)
+            patience = Patience(self._deadline, self._clock)
             while True:
                 try:
                     calls = [call(self._keys, each, WINDOW) for each in chunk]
@@ -217,7 +215,7 @@ class AsyncClient(_Publisher):
         connection = self._connection
         result: list[str] = []
         for chunk in chunks(publications):
-            patience = _Patience(self._deadline, self._clock)
+            patience = Patience(self._deadline, self._clock)
             while True:
                 try:
                     async with asyncio.timeout(patience.left):
@@ -229,33 +227,6 @@ class AsyncClient(_Publisher):
                 except TimeoutError:
                     await self._clock.sleep(patience.pause(ReplyLost(f"{connection.server} did not answer in time")))
         return result
-
-
-class _Patience:
-    """How long one call goes on. Repeating is safe: what an earlier try stored is found by its mark."""
-
-    def __init__(self, deadline: timedelta, clock: Clock) -> None:
-        self._clock = clock
-        self._end = clock.monotonic() + deadline.total_seconds()
-        self._tries = 0
-        self._unknown = False
-
-    @property
-    def left(self) -> float:
-        """Seconds until the deadline, never so few that nothing can succeed."""
-        return max(self._end - self._clock.monotonic(), _LAST_TRY)
-
-    def pause(self, error: BrokerUnavailable) -> timedelta:
-        """How long to wait before the next try. Raises where there is none left."""
-        self._unknown = self._unknown or isinstance(error, ReplyLost)
-        pause = later(self._tries, random.random())
-        self._tries += 1
-        # A try cut short would leave open what a refusal had settled.
-        if self._clock.monotonic() + pause.total_seconds() + _LAST_TRY < self._end:
-            return pause
-        if self._unknown:
-            raise PublishUnknown(f"the event may or may not be stored: {error}") from error
-        raise error
 
 
 def _stored(outcome: Published | BrokerError) -> str:

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evfn.functions.results import Emits
 
-IN_WORKER = False
-"""True in a process that runs a user's function for evfn. There, events are emitted through the context only: what a
-client publishes would stay published though the attempt fails."""
-
 
 class Context:
     """One attempt of a function, as the function sees it.

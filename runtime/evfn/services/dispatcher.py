@@ -115,7 +115,7 @@ class Dispatcher:
         """Take nothing new, give back what has not begun, finish what runs."""
         self._draining = True
         self._awake.set()
-        self._give_back(self.pool.release_waiting())
+        self.pool.drain()
 
     async def close(self) -> None:
         """Let go of everything; what is unsettled stays pending for the next owner."""
@@ -314,6 +314,10 @@ class Dispatcher:
             Settling(entries=[entry], happenings=[self._invoked(held, outcome, decision, elapsed)])
         )
 
+    def released(self, deliveries: list[Delivery]) -> None:
+        """The pool will not begin these: whoever takes the trigger next may."""
+        self._give_back(deliveries)
+
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """Keep a captured line for a possible dead letter, and show it."""
         if delivery is not None:
@@ -336,7 +340,6 @@ class Dispatcher:
         """The function does not load: its events wait on the server, for this or any other instance."""
         self.known.set()
         self._set_state(State.BROKEN, message, traceback)
-        self._give_back(self.pool.release_waiting())
         asyncio.get_running_loop().call_later(BROKEN_RETRY.total_seconds(), self._load_again)
 
     # --- what the settlers say ---------------------------------------------------------------------------------------

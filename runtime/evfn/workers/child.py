@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evfn import inside
 from evfn.errors import LoadError
-from evfn.functions import context, failure
+from evfn.functions import failure
 from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed
 from evfn.functions.results import Origin
@@ -41,7 +42,7 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
         capture = Capture(channel)
         capture.install()
         sys.breakpointhook = _breakpoint_hook(config.trigger)
-        context.IN_WORKER = True
+        inside.mark_worker()
         function = _load(config, channel, capture)
         if function.is_async:
             _serve_async(function, channel, ledger, capture, config.concurrency)

@@ -29,6 +29,9 @@ class PoolOwner(Protocol):
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         """This attempt ended in some other way, or with emits."""
 
+    def released(self, deliveries: list[Delivery]) -> None:
+        """These were not begun and will not be, for now."""
+
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """One captured line; None where no event was running."""
 
@@ -67,6 +70,7 @@ class Pool:
         self._ticker: asyncio.TimerHandle | None = None
         self._feeding = False
         self._closed = False
+        self._draining = False
 
     @property
     def held(self) -> int:
@@ -122,6 +126,8 @@ class Pool:
         """A member did not begin these; they run before what came later."""
         self.running -= len(deliveries)
         self.waiting.extendleft(reversed(deliveries))
+        if self._draining:
+            self._release_waiting()
 
     def left(self, member: Member, *, loaded: bool, cause: str) -> None:
         """A worker process ended. One that never got ready counts as a failure to load."""
@@ -143,13 +149,12 @@ class Pool:
         else:
             self._load_failed(answer)
 
-    def release_waiting(self) -> list[Delivery]:
-        """Take back all that no worker has begun; what workers hold unbegun comes back through `gave_back`."""
+    def drain(self) -> None:
+        """Begin nothing any more: all that no worker has begun goes back to the owner, now or when it is known."""
+        self._draining = True
         for member in self.members:
             member.recall()
-        deliveries = list(self.waiting)
-        self.waiting.clear()
-        return deliveries
+        self._release_waiting()
 
     def abort(self) -> None:
         """Kill every worker; what runs is reported as Interrupted."""
@@ -185,7 +190,7 @@ class Pool:
         return self.pace.needs_another(self.held, self.active)
 
     def _start_worker(self) -> None:
-        if self._closed or self._starting is not None or self.active >= self.limits.max:
+        if self._closed or self._draining or self._starting is not None or self.active >= self.limits.max:
             return
         self._starting = asyncio.create_task(self._fork())
 
@@ -209,6 +214,13 @@ class Pool:
     def _load_failed(self, answer: LoadFailed) -> None:
         self._failures += 1
         self.owner.broken(answer.message, answer.traceback)
+        self._release_waiting()
+
+    def _release_waiting(self) -> None:
+        deliveries = list(self.waiting)
+        self.waiting.clear()
+        if deliveries:
+            self.owner.released(deliveries)
 
     def _schedule_tick(self) -> None:
         self._ticker = asyncio.get_running_loop().call_later(TICK.total_seconds(), self._tick)

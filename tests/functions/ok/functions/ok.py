@@ -33,6 +33,9 @@ def stdin(event):
 
 
 def client(event):
-    from evfn.functions import context
+    import evfn
 
-    print("in worker", context.IN_WORKER)
+    try:
+        evfn.Client("redis://localhost:1")
+    except evfn.UsageError as error:
+        print(error)
