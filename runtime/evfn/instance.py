@@ -218,6 +218,7 @@ class Instance:
                 on_settled=dispatcher.settled,
                 on_fenced=self._fenced,
                 on_problem=lambda problem: dispatcher.blocked(subscription, problem),
+                on_end=self._duty_ended,
             )
         dispatcher.add(subscription)
         self._watcher.add(dispatcher, subscription)

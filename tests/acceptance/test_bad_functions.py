@@ -104,13 +104,17 @@ def test_flood_of_output_is_capped_and_the_event_succeeds(sandbox: Sandbox) -> N
 
 
 def test_fork_that_returns_in_the_child_counts_once(sandbox: Sandbox) -> None:
-    """The child of a function's own fork ends when the call does; only the parent's return counts."""
+    """The child of a function's own fork ends when the call does, if not before; only the parent's return counts."""
     sandbox.manifest("forks:\n  topic: work\n  function: forks:run\n")
-    sandbox.function("forks", "\ndef run(event):\n    os.fork()\n    note('ran')\n")
+    sandbox.function(
+        "forks", "\ndef run(event):\n    child = os.fork() == 0\n    note('child' if child else 'parent')\n"
+    )
     sandbox.emit("work", {"n": 1}, {"n": 2})
     sandbox.run()
-    assert sandbox.status("forks")["succeeded"] == 2
-    assert len(sandbox.notes()) == 4  # parent and child each reach the note, once per event
+    status = sandbox.status("forks")
+    assert (status["succeeded"], status["failed"]) == (2, 0)
+    assert sandbox.notes().count("parent") == 2
+    assert sandbox.notes().count("child") <= 2
 
 
 def test_import_that_fails_leaves_the_trigger_broken_and_its_events_waiting(sandbox: Sandbox) -> None:

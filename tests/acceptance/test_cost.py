@@ -20,7 +20,9 @@ def cpu_seconds(processes: list[int]) -> float:
 
 
 def test_idle_instance_with_fifty_triggers_takes_less_than_a_hundredth_of_a_core(sandbox: Sandbox) -> None:
-    """Dispatcher, template, workers and embedded server together, over ten seconds."""
+    """Dispatcher, template, workers and embedded server together, over ten seconds, and nobody measuring coverage."""
+    for name in [name for name in sandbox.environment if name.startswith("COVERAGE")]:
+        del sandbox.environment[name]
     sandbox.manifest("\n".join(f"t{n}: {{topic: topic.{n}, function: 'idle:run'}}" for n in range(50)))
     sandbox.function("idle", "\ndef run(event):\n    note('ran')\n")
     with sandbox.running():

@@ -293,7 +293,7 @@ def test_a_damaged_log_is_reported_and_kept_and_the_advice_mends_it(state: Path)
     assert "nothing was deleted" in str(failure.value)
     assert log.read_bytes() == content
     advice = next(line for line in str(failure.value).splitlines() if line.startswith("  ln "))
-    subprocess.run(["/bin/sh", "-c", advice], input="y\n", text=True, check=True, capture_output=True)
+    subprocess.run(["/bin/sh", "-c", advice], input=b"y\n", check=True, capture_output=True)
     start_and_stop(state)
 
 

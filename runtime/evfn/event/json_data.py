@@ -11,7 +11,11 @@ from evfn.errors import InvalidData
 
 BOM = b"\xef\xbb\xbf"
 
+MAX_PLAIN_DEPTH = 50
+
 _decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+_SCALARS = frozenset({str, int, bool, type(None)})
 _BYTE = re.compile(r" ?\(byte (\d+)\)$")
 
 
@@ -39,6 +43,8 @@ def dump(value: Any) -> bytes:
     Raises InvalidData naming the place (`$.a[3] is a set`) where there is no JSON for a value.
     """
     try:
+        if _is_plain(value, MAX_PLAIN_DEPTH):
+            return _encoder.encode(value)
         return _encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(f"not JSON: {_culprit(value) or error}") from None
@@ -58,7 +64,28 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-# json rather than msgspec: msgspec would write sets, dates, bytes and NaN in forms that nobody asked for.
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether it consists of nothing but JSON's own types, so that msgspec, ten times as fast, writes it the same."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    members = value
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        members = value.values()
+    elif kind is not list:
+        return False
+    for member in members:
+        if type(member) not in _SCALARS and (depth == 0 or not _is_plain(member, depth - 1)):
+            return False
+    return True
+
+
+# json for all else: msgspec would write sets, dates, bytes and NaN in forms that nobody asked for.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
 
 

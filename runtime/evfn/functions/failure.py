@@ -1,5 +1,6 @@
 """An exception as data: what leaves a function's process in place of the exception itself."""
 
+import functools
 import importlib
 import os
 from collections.abc import Iterator
@@ -70,9 +71,14 @@ def frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
 
 
 def _alone(error: BaseException, causes: tuple[Failure, ...] = ()) -> Failure:
-    kind = type(error)
-    bases = tuple(full_name(base) for base in kind.__mro__[:-1])
-    return Failure(full_name(kind), message(error), bases, frames(error.__traceback__), causes)
+    bases = _bases(type(error))
+    return Failure(bases[0], message(error), bases, frames(error.__traceback__), causes)
+
+
+@functools.lru_cache(256)
+def _bases(kind: type) -> tuple[str, ...]:
+    """The full names of a class and all its bases but `object`. Cached: most failures are of the same few classes."""
+    return tuple(full_name(base) for base in kind.__mro__[:-1])
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

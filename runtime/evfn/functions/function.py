@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evfn.errors import InvalidData, LoadError
+from evfn.event import Event
 from evfn.functions import failure
 from evfn.functions.binding import bind
 from evfn.functions.context import Context
@@ -20,6 +21,8 @@ from evfn.functions.signals import Reject, Retry
 from evfn.outcome import Failed, Outcome, Rejected, Succeeded
 from evfn.trigger import DataMode
 
+_VALUES = frozenset({dict, list, str, int, float, bool, tuple, Event})
+"""Types that are plainly neither generators nor awaitable; asking costs more than all the rest of an attempt."""
 NOTHING = Succeeded()
 """Returned with nothing to report; compared by identity, so that most successes cost no object."""
 
@@ -87,7 +90,9 @@ class Function:
                 return NOTHING if emits is None else _outcome(emits)
             if emits is None:
                 emits = Emits(self._origin, invocation)
-            if isinstance(value, Generator):
+            if type(value) in _VALUES:
+                emits.add(value)
+            elif isinstance(value, Generator):
                 _drain(value, emits)
             elif isinstance(value, AsyncGenerator) or inspect.isawaitable(value):
                 self._run_on_loop(value, emits)

@@ -19,7 +19,6 @@ MAX_BYTES = 32 << 20
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})").fullmatch
 _INHERITED = ("tracestate", TRACE)
-_JSON = b"application/json"
 
 
 class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retry would give the same
@@ -42,6 +41,7 @@ class Origin:
     trigger: str
     emits: tuple[str, ...] = ()
     now: Callable[[], datetime] = field(default=_now, repr=False)
+    """The current instant, in UTC."""
 
     @property
     def source(self) -> str:
@@ -59,7 +59,7 @@ class Emits:
         self._emits: list[Emit] = []
         self._bytes = 0
         self._unemitted = False
-        self._shared: dict[bytes, bytes] | None = None
+        self._shared: list[bytes] = []
 
     def succeeded(self) -> Succeeded:
         """The attempt's outcome, now that the function has returned."""
@@ -117,16 +117,19 @@ class Emits:
             data = dump(value)
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
-        shared = self._inherited()
-        fields = [b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode()]
-        for item in shared.items():
-            fields += item
-        fields += (b"datacontenttype", _JSON, b"data", data)
-        self._keep(topic, fields)
+        self._keep(
+            topic,
+            (
+                b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(),
+                *(self._shared or self._inherit()),
+                b"datacontenttype", b"application/json", b"data", data,
+            ),
+        )  # fmt: skip
 
     def _store_event(self, event: Event, made: str) -> None:
         self._check(event.topic)
-        shared = {name.decode(): value.decode() for name, value in self._inherited().items()}
+        items = [item.decode() for item in self._shared or self._inherit()]
+        shared = dict(zip(items[::2], items[1::2], strict=True))
         source, time = shared.pop("source"), shared.pop("time")
         try:
             fields = encode(
@@ -140,46 +143,48 @@ class Emits:
             )
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
-        self._keep(event.topic, fields)
+        self._keep(event.topic, tuple(fields))
 
-    def _keep(self, topic: str, fields: list[bytes]) -> None:
+    def _keep(self, topic: str, fields: tuple[bytes, ...]) -> None:
         self._bytes += sum(map(len, fields))
         if len(self._emits) == MAX_EMITS:
             raise InvalidResult(f"more than {MAX_EMITS:,} emits in one attempt", "too_large")
         if self._bytes > MAX_BYTES:
             raise InvalidResult(f"the emits of one attempt hold more than {MAX_BYTES >> 20} MiB", "too_large")
-        self._emits.append(Emit(topic, tuple(fields)))
+        self._emits.append(Emit(topic, fields))
 
     def _id(self) -> str:
         return f"{self._invocation.invocation_id}/{len(self._emits) + 1}"
 
-    def _inherited(self) -> dict[bytes, bytes]:
-        """What all emits of this attempt share. Raises InvalidResult where the event came through too many of them."""
-        if self._shared is None:
-            invocation = self._invocation
+    def _inherit(self) -> list[bytes]:
+        """What all emits of this attempt share, as fields. Raises InvalidResult where the event came too far."""
+        invocation = self._invocation
+        hops, trace, inherited = 1, None, []
+        if b"specversion" in invocation.fields:
             cause = Entry(invocation.topic, invocation.stream_id, invocation.fields)
-            hops = cause.attribute(HOPS) or ""
-            count = int(hops) + 1 if hops.isascii() and hops.isdigit() and len(hops) < 10 else 1
-            if count > MAX_HOPS:
+            counted = cause.attribute(HOPS) or ""
+            if counted.isascii() and counted.isdigit() and len(counted) < 10:
+                hops = int(counted) + 1
+            if hops > MAX_HOPS:
                 raise InvalidResult(f"a loop of emits: the event came through {MAX_HOPS} functions", "loop")
-            time = self._origin.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            self._shared = {
-                b"source": self._origin.source.encode(),
-                b"time": time.encode(),
-                b"traceparent": _traceparent(cause.attribute("traceparent")),
-                HOPS.encode(): b"%d" % count,
-            }
+            trace = cause.attribute("traceparent")
             for name in _INHERITED:
                 value = cause.attribute(name)
                 if value is not None:
-                    self._shared[name.encode()] = value.encode()
+                    inherited += [name.encode(), value.encode()]
+        time = self._origin.now().isoformat(timespec="milliseconds")[:-6] + "Z"
+        self._shared = [
+            b"source", self._origin.source.encode(), b"time", time.encode(), b"traceparent", _traceparent(trace),
+            HOPS.encode(), b"%d" % hops, *inherited,
+        ]  # fmt: skip
         return self._shared
 
 
 def _traceparent(cause: str | None) -> bytes:
     """The W3C trace that the event belongs to, this attempt being its last span; a new trace where there is none."""
-    span = f"{random.getrandbits(64) | 1:016x}"
     found = _TRACEPARENT(cause) if cause else None
+    # The last bits of both numbers are set: neither may be zero.
+    fresh = f"{random.getrandbits(192) | 1 << 64 | 1:048x}"
     if found is None:
-        return f"00-{random.getrandbits(128) | 1:032x}-{span}-01".encode()
-    return f"00-{found[1]}-{span}-{found[2]}".encode()
+        return f"00-{fresh[:32]}-{fresh[32:]}-01".encode()
+    return f"00-{found[1]}-{fresh[32:]}-{found[2]}".encode()

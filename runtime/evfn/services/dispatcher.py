@@ -229,7 +229,8 @@ class Dispatcher:
         held: list[Held] = []
         for claim in claimed:
             if claim.fields is None:
-                self._drop(subscription, source, [claim.id])
+                # Trimmed by somebody: the claim took it off the list and counted it as dropped.
+                self.unsettled -= 1
                 continue
             delivery = (
                 self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)

@@ -37,7 +37,10 @@ class Settling:
 
 
 class Settler:
-    """`on_settled` gets the number of deliveries settled and what to tell; `on_fenced` ends the instance's lease."""
+    """`on_settled` gets the number of deliveries settled and what to tell; `on_fenced` ends the instance's lease.
+
+    `on_end` gets each task of its own when it is over: one that ended by an error must not pass unseen.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Settler:
         on_settled: Callable[[int, list[Happening]], None],
         on_fenced: Callable[[], None],
         on_problem: Callable[[str | None], None],
+        on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._group = group
         self._source = source
@@ -57,6 +61,7 @@ class Settler:
         self._on_settled = on_settled
         self._on_fenced = on_fenced
         self._on_problem = on_problem
+        self._on_end = on_end
         self._waiting: deque[Settling] = deque()
         self._blocked: list[Settling] = []
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +82,7 @@ class Settler:
         self._waiting.append(settling)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(self._on_end)
 
     def stop(self) -> None:
         """Give up what is not settled: the lease is gone, or the instance ends."""
