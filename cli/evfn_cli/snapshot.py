@@ -1,8 +1,6 @@
 """The whole state of a project as one JSON object: what `evfn status --json` prints, field by field."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from evfn import instance_lock
@@ -17,7 +15,6 @@ from evfn_cli import states
 from evfn_cli.opened import Opened
 from evfn_cli.server import again, connected
 
-EVERY_SECONDS = 1.0
 COUNTERS = (
     "delivered",
     "succeeded",
@@ -36,17 +33,6 @@ async def take(opened: Opened) -> dict[str, Any]:
     """Connect to the project's server and read everything once."""
     async with connected(opened) as connection:
         return await again(lambda: snapshot(connection, opened))
-
-
-async def follow(opened: Opened, each: Callable[[dict[str, Any], dict[str, Any] | None], None]) -> None:
-    """Read everything once a second until cancelled; `each` gets what was read, and what a second ago."""
-    async with connected(opened) as connection:
-        before = None
-        while True:
-            found = await again(lambda: snapshot(connection, opened))
-            each(found, before)
-            before = found
-            await asyncio.sleep(EVERY_SECONDS)
 
 
 async def snapshot(connection: Connection, opened: Opened) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,23 +131,3 @@ def test_a_log_that_nobody_reads_does_not_stop_the_work(project: Sandbox) -> Non
         )
     assert "Traceback" not in done.stderr
     assert project.status("alert")["succeeded"] == 40
-
-
-def test_status_can_be_watched(project: Sandbox) -> None:
-    """A new reading every second, one object a line with --json; Ctrl-C ends it by that signal."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "evfn_cli", "status", "--watch", "--json"],
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        readings = [json.loads(process.stdout.readline())]
-        project.emit("readings", {"n": 1})
-        while readings[-1]["triggers"]["alert"]["lag"] == 0:
-            readings.append(json.loads(process.stdout.readline()))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == -signal.SIGINT
-    assert readings[0]["triggers"]["alert"]["lag"] == 0

@@ -23,53 +23,32 @@ _COLUMNS = {
 
 
 @click.command("status")
-@click.option("--watch", is_flag=True, help="Again every second, with the rate of each trigger, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @common
 @click.pass_context
-def command(context: click.Context, *, watch: bool, as_json: bool) -> None:
+def command(context: click.Context, *, as_json: bool) -> None:
     """Show every trigger: what waits, what ran, what failed.
 
     lag: events not delivered yet; pending: running; due: waiting for a retry; dead: dead letters that wait for you.
     """
     # What asks the server is imported only now: `evfn status --help` needs none of it.
     from evfn_cli.opened import open_project
-    from evfn_cli.snapshot import follow, take
+    from evfn_cli.snapshot import take
 
-    opened = open_project(context, filters=False)
-    if not watch:
-        found = asyncio.run(take(opened))
-        out(json.dumps(found)) if as_json else _show(found)
-        return
-
-    def each(found: dict[str, Any], before: dict[str, Any] | None) -> None:
-        if as_json:
-            out(json.dumps(found))
-        else:
-            click.clear()
-            _show(found, before)
-
-    asyncio.run(follow(opened, each))
+    found = asyncio.run(take(open_project(context, filters=False)))
+    out(json.dumps(found)) if as_json else _show(found)
 
 
-def _show(found: dict[str, Any], before: dict[str, Any] | None = None) -> None:
+def _show(found: dict[str, Any]) -> None:
     triggers: dict[str, dict[str, Any]] = found["triggers"]
-    headings = ["trigger", "state", *_COLUMNS, "oldest", *(["per second"] if before else [])]
+    headings = ["trigger", "state", *_COLUMNS, "oldest"]
     table(
         headings,
         [
-            [
-                *(
-                    name,
-                    each["state"],
-                    *(_number(each[column]) for column in _COLUMNS),
-                    seconds(each["oldest_seconds"]),
-                ),
-                *([_rate(each, before["triggers"][name])] if before else []),
-            ]
+            [name, each["state"], *(_number(each[column]) for column in _COLUMNS), seconds(each["oldest_seconds"])]
             for name, each in triggers.items()
         ],
-        numbers=frozenset([*_COLUMNS, "oldest", "per second"]),
+        numbers=frozenset([*_COLUMNS, "oldest"]),
     )
     for name, each in triggers.items():
         if each["problem"]:
@@ -96,12 +75,6 @@ def _show(found: dict[str, Any], before: dict[str, Any] | None = None) -> None:
     )
     for leftover in found["leftovers"]:
         say(f"{escape(leftover['trigger'])} is no longer in the manifest, but its group and events are still there")
-
-
-def _rate(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """Events done with since a second ago."""
-    done = ("succeeded", "filtered", "dead_lettered", "dropped")
-    return _number(sum(now[name] - before[name] for name in done))
 
 
 def _number(value: int | None) -> str:

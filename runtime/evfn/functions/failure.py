@@ -71,7 +71,8 @@ def frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
 
 
 def _alone(error: BaseException, causes: tuple[Failure, ...] = ()) -> Failure:
-    bases = _bases(type(error))
+    kind: type = type(error)
+    bases = _bases(kind)
     return Failure(bases[0], message(error), bases, frames(error.__traceback__), causes)
 
 

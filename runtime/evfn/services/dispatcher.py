@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 from evfn.broker.connection import later
 from evfn.broker.group import Claimed, GroupGone, Source
+from evfn.broker.limits import too_large
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.filter import Filter
 from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged, SucceededMany
 from evfn.listener import TriggerState as State
-from evfn.outcome import Crashed, Interrupted, Outcome
+from evfn.outcome import Crashed, Failure, Interrupted, Outcome, Rejected, Succeeded
 from evfn.services import settling
 from evfn.services.held import Held
 from evfn.services.intake import Intake
@@ -284,6 +285,8 @@ class Dispatcher:
             else:
                 self._give_back([held])
             return
+        if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
+            outcome = Rejected("too_large", Failure("evfn.TooLarge", why))
         now = self._clock.now()
         decision = settle(
             self.trigger,
