@@ -10,7 +10,7 @@ FLAKY = """
     import time
 
     def run(event, context):
-        note(f"{event.data['n']} {context.attempt} {context.invocation_id} {time.time()}")
+        note(f"{event.data['n']} {context.attempt} {context.invocation_id} {time.time()} {context.attempts}")
         print(f"working on {event.data['n']}")
         if context.attempt < event.data["until"]:
             raise LookupError(f"not yet, attempt {context.attempt}")
@@ -34,6 +34,7 @@ def test_retry_runs_within_a_tenth_of_a_second_of_its_time(sandbox: Sandbox) -> 
     gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert len(gaps) == 3
     assert all(0.3 <= gap < 0.4 for gap in gaps), gaps
+    assert {line.split()[4] for line in sandbox.notes()} == {"5"}, "the function knows how many attempts there are"
     assert len({line.split()[2] for line in sandbox.notes()}) == 1, "the invocation id never changes"
     status = sandbox.status("flaky")
     assert (status["succeeded"], status["failed"], status["retried"], status["delivered"]) == (1, 3, 3, 1)

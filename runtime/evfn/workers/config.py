@@ -31,4 +31,5 @@ def worker_config(
         timeout_ms=int(trigger.timeout.total_seconds() * 1000),
         slots=SLOTS,
         env={**inherited, **env_file, **dict(trigger.env)},
+        attempts=trigger.retry.attempts,
     )

@@ -94,6 +94,7 @@ class Worker:
     def request_stack(self) -> None:
         """Have the worker write where it stands; read it with `stack` a moment later."""
         if not self._gone:
+            os.ftruncate(self._stack, 0)  # an earlier one must not stand before it
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGUSR1)
 
