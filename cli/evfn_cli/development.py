@@ -14,6 +14,7 @@ from evfn import instance_lock
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
+from evfn.listener import TriggerState
 from evfn.manifest.schema import json_schema
 from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
@@ -81,7 +82,15 @@ class Run:
                 return None
             if self._as_json:
                 await self._print_status(url)
-        return 3 if self._until_idle and ended is Ended.IDLE and self._log.dead_letters else 0
+        return self._outcome() if ended is Ended.IDLE else 0
+
+    def _outcome(self) -> int:
+        """The exit code of a run that came to its end: events of a broken trigger were not even tried."""
+        broken = [name for name, state in self._states.triggers.items() if state["state"] == TriggerState.BROKEN.value]
+        if broken:
+            say(f"the events of {', '.join(broken)} wait until the function loads")
+            return 1
+        return 3 if self._log.dead_letters else 0
 
     async def _wait_for(self, url: str) -> None:
         """Until the server serves. Raises BrokerError at once for what waiting cannot mend."""

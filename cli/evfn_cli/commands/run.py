@@ -19,7 +19,7 @@ def command(context: click.Context, *, until_idle: bool, as_json: bool, no_reloa
     """Run this project's functions as events arrive.
 
     The first Ctrl-C finishes what runs, a second one aborts: nothing is lost, what was not finished is delivered again.
-    With --until-idle the exit code is 3 where events were dead-lettered.
+    With --until-idle the exit code is 3 where events were dead-lettered, 1 where a function did not load.
     """
     # What runs is imported only now: `evfn run --help` needs none of it.
     from evfn_cli.development import Run
