@@ -11,7 +11,7 @@ import click
 from evfn import env_file
 from evfn.errors import UsageError
 from evfn.project import Location, locate
-from evfn.trigger import Project, Trigger
+from evfn.trigger import Project, Settings, Trigger
 from evfn_cli import route_cache
 from evfn_cli.options import choices
 from evfn_cli.render import escape, escape_lines, say
@@ -78,4 +78,19 @@ def _open(location: Location, *, filters: bool) -> Opened:
         if _NAME.fullmatch(location.name) is None:
             raise UsageError(f"{location.name!r} cannot be a project's name: write a-z, 0-9 and -, at most 63 of them")
         project = replace(project, name=location.name)
-    return Opened(location, project, extra)
+    return Opened(location, replace(project, settings=_settings(project.settings)), extra)
+
+
+def _settings(settings: Settings) -> Settings:
+    """The manifest's settings, where no variable wins over them. Raises UsageError for a value that is none."""
+    from evfn.manifest import duration
+
+    prefix, lease = os.environ.get("EVFN_KEY_PREFIX"), os.environ.get("EVFN_LEASE")
+    if prefix is not None:
+        settings = replace(settings, key_prefix=prefix)
+    if lease is not None:
+        try:
+            settings = replace(settings, lease=duration.parse(lease))
+        except ValueError as error:
+            raise UsageError(f"EVFN_LEASE: {error}") from error
+    return settings

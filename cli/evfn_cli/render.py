@@ -1,5 +1,6 @@
 """How things are printed: nothing from an event or a function reaches the terminal with its control characters."""
 
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -72,7 +73,9 @@ def _console() -> "Console":
     from rich.console import Console
 
     # Into a pipe or a file no line is broken: what reads it wants one row a line.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 10_000, soft_wrap=not sys.stdout.isatty())
+    # Started with `>&-` there is no standard output at all.
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(file=sys.stdout or io.StringIO(), width=None if terminal else 10_000, soft_wrap=not terminal)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from evfn import instance_lock
@@ -16,6 +17,7 @@ from evfn.broker.connection import Connection, mask
 from evfn.broker.group import Group, Source
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
+from evfn.broker.promote import any_waiting
 from evfn.broker.watch import Watch
 from evfn.clock import Clock
 from evfn.errors import BrokerError
@@ -88,7 +90,9 @@ class Instance:
         self._discovery = Discovery(connection, project)
         self._modes = {topic: rules.data for topic, rules in project.topics}
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._promoter = Promoter(lambda: self.dispatchers, clock, self._random)
+        self._promoter = Promoter(
+            lambda: self.dispatchers, partial(any_waiting, connection, self._keys), clock, self._random
+        )
         self._watcher = Watcher(Watch(connection, on_warning=self._warn), lambda: self.dispatchers, clock)
         self._claimer = Claimer(self._instances, self.id, place.state_dir, lambda: self.dispatchers, clock)
         self._cause = ""

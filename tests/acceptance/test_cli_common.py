@@ -187,3 +187,34 @@ def test_the_embedded_server_ends_with_the_command(project: Sandbox) -> None:
     """Nothing is left running between commands, so nothing has to be stopped."""
     project.evfn("emit", "readings", "1")
     assert project.processes() == []
+
+
+def test_variables_win_over_the_settings_of_the_manifest(sandbox: Sandbox) -> None:
+    """EVFN_KEY_PREFIX keeps two stages on one server apart; a value that is none is refused by its variable's name."""
+    sandbox.manifest("any: {topic: work, function: 'any:run'}")
+    sandbox.function("any", "\ndef run(event):\n    note(event.data)\n")
+    sandbox.environment["EVFN_KEY_PREFIX"] = "staging:"
+    sandbox.emit("work", 1)
+    sandbox.environment["EVFN_KEY_PREFIX"] = "production:"
+    sandbox.run()
+    assert sandbox.notes() == []
+    sandbox.environment["EVFN_KEY_PREFIX"] = "staging:"
+    sandbox.run()
+    assert sandbox.notes() == ["1"]
+    sandbox.environment["EVFN_LEASE"] = "banana"
+    assert "EVFN_LEASE: 'banana' is no duration" in sandbox.evfn("status", expect=2).stderr
+
+
+def test_tables_need_no_standard_output(sandbox: Sandbox) -> None:
+    """I35: with standard output closed, status and dlq end without a traceback."""
+    sandbox.manifest("any: {topic: work, function: 'any:run'}")
+    sandbox.function("any", "\ndef run(event):\n    pass\n")
+    for verb in ("status", "dlq ls"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m evfn_cli {verb} >&-"],
+            cwd=sandbox.folder,
+            env=sandbox.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr

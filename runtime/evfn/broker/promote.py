@@ -1,5 +1,6 @@
 """Due retries on their way from the retry set to the inbox."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evfn.broker import limits
@@ -21,6 +22,15 @@ class Promotion:
     dropped: list[str]
     next_due_ms: int | None
     now_ms: int
+
+
+async def any_waiting(connection: Connection, keys: Keys, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    """For each (topic, group), whether retries wait, due or not; in one go, for sweeps over many triggers.
+
+    A key that cannot be looked at counts as one that has some: promoting it says what is wrong.
+    """
+    replies = await connection.pipeline([("ZCARD", keys.retry(topic, group)) for topic, group in pairs])
+    return [isinstance(reply, BrokerError) or reply > 0 for reply in replies]
 
 
 async def promote(connection: Connection, keys: Keys, topic: str, group: str, limit: int) -> Promotion:

@@ -80,7 +80,8 @@ class Watch:
         while True:
             try:
                 if self.polling:
-                    await self._poll()
+                    await self.look()
+                    await self._connection.clock.sleep(POLL)
                 else:
                     await self._listen()
                 tries = 0
@@ -183,8 +184,11 @@ class Watch:
                 one.write(pack((b"PING",)))
         await one.disconnect(nowait=True)
 
-    async def _poll(self) -> None:
-        """Look at all keys once; the first look, and every one after a failure, counts as a reset."""
+    async def look(self) -> None:
+        """Look at all keys once, pushed or not: wakes those whose newest entry is another than at the last look.
+
+        The first look, and every one after a failure, counts as a reset. Raises BrokerError.
+        """
         fresh = not self._newest
         keys = list(self._keys)
         for at in range(0, len(keys), _ARMED_AT_ONCE):
@@ -201,4 +205,3 @@ class Watch:
                     self.on_wake(key)
         if fresh:
             self.on_reset()
-        await self._connection.clock.sleep(POLL)

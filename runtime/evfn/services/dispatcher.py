@@ -247,7 +247,11 @@ class Dispatcher:
             delivery.deliveries = claim.delivery_count
             if delivery.attempt > self.trigger.retry.attempts:
                 delivery.attempt = self.trigger.retry.attempts
-                self.ended(delivery, Crashed(f"its instance died {died} times while it held this event"), timedelta())
+                self.ended(
+                    delivery,
+                    Crashed(f"its instance died while it held this event ({died} of its attempts)"),
+                    timedelta(),
+                )
             else:
                 held.append(delivery)
         if held:

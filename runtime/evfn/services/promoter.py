@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from itertools import count
 
@@ -23,8 +23,13 @@ class Promoter:
     """Knows when this instance's own retries are due; finds those of others by sweeping."""
 
     def __init__(
-        self, dispatchers: Callable[[], Iterable[Dispatcher]], clock: Clock, random: Callable[[], float]
+        self,
+        dispatchers: Callable[[], Iterable[Dispatcher]],
+        any_waiting: Callable[[list[tuple[str, str]]], Awaitable[list[bool]]],
+        clock: Clock,
+        random: Callable[[], float],
     ) -> None:
+        self._any_waiting = any_waiting
         self._dispatchers = dispatchers
         self._clock = clock
         self._random = random
@@ -59,9 +64,14 @@ class Promoter:
                 pass
 
     async def run_once(self) -> None:
-        """Look at every retry set once."""
-        for dispatcher in self._dispatchers():
-            for subscription in list(dispatcher.subscriptions.values()):
+        """Look at every retry set once, and promote from those that hold something."""
+        places = [(d, s) for d in self._dispatchers() for s in d.subscriptions.values()]
+        try:
+            waiting = await self._any_waiting([(s.topic, s.group.group) for _, s in places])
+        except BrokerError:
+            return  # The dispatchers say what is wrong with the server; the next sweep comes in any case.
+        for (dispatcher, subscription), some in zip(places, waiting, strict=True):
+            if some:
                 await self._promote(dispatcher, subscription)
 
     async def _promote_due(self) -> None:

@@ -7,11 +7,12 @@ from datetime import timedelta
 from evfn.broker.group import Source
 from evfn.broker.watch import Watch
 from evfn.clock import Clock
+from evfn.errors import BrokerError
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.subscription import Subscription
 
 SWEEP = timedelta(seconds=5)
-"""How often everything is fetched once, watched or not."""
+"""How often all streams are looked at, whatever the watch says."""
 
 
 class Watcher:
@@ -38,10 +39,22 @@ class Watcher:
         try:
             while True:
                 await self._clock.sleep(SWEEP)
-                self._reset()
+                await self.run_once()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+    async def run_once(self) -> None:
+        """Wake what changed unnoticed since the last sweep, and what had a problem: it may be mended."""
+        try:
+            await self._watch.look()
+        except BrokerError:
+            self._reset()  # The dispatchers find out what is wrong, and say it.
+        for dispatcher in self._dispatchers():
+            for subscription in dispatcher.subscriptions.values():
+                if subscription.problem is not None:
+                    for source in Source:
+                        dispatcher.wake(subscription, source)
 
     def _wake(self, key: str) -> None:
         for dispatcher, subscription, source in self._by_key.get(key, ()):
