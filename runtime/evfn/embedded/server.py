@@ -19,6 +19,8 @@ from evfn.errors import EvfnError
 from evfn.file_lock import FileLock
 
 WATCH_SECONDS = 0.1
+HOLDER_WATCH_SECONDS = 0.5
+"""How often the process that runs the server looks whether it lives: rarer, for idleness should cost nothing."""
 PATIENCE_SECONDS = 20.0
 RESTART_SECONDS = 1.0
 
@@ -147,7 +149,7 @@ class EmbeddedServer:
     async def _keep(self) -> None:
         """See to it that the server is there as long as this process wants it."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS if self._lock is None else HOLDER_WATCH_SECONDS)
             if self._lock is not None and self._process is not None and self._process.alive():
                 continue
             try:
