@@ -18,6 +18,7 @@ from evfn.broker.group import Group, Source
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.broker.promote import any_waiting
+from evfn.broker.topics import SLOW_KEYS, is_slow
 from evfn.broker.watch import Watch
 from evfn.clock import Clock
 from evfn.errors import BrokerError
@@ -117,6 +118,11 @@ class Instance:
         for trigger in self._project.triggers:
             self.dispatchers.append(self._dispatcher(trigger))
         await self._discover(first=True)
+        if self._discovery.has_patterns and await is_slow(self._connection):
+            self._warn(
+                f"the server holds more than {SLOW_KEYS:,} keys: finding new streams for patterns takes noticeably"
+                " long; exact topic names need no search"
+            )
         await self._say_who_shares()
         self._listener.tell(Started(self._project.name, self.id, mask(self._place.server), self._watched()))
         loads = asyncio.create_task(self._load_all())

@@ -111,3 +111,13 @@ def test_embedded_server_killed_under_the_instance(sandbox: Sandbox) -> None:
             lambda: sandbox.evfn("emit", "work", '{"n": 2}', expect=None).returncode == 0, description="it serves again"
         )
         wait_until(lambda: "2" in sandbox.notes(), description="the event after the kill ran")
+
+
+def test_search_among_very_many_keys_is_said_to_be_slow(remote: Sandbox, server: RealServer) -> None:
+    """Only patterns search: with exact topics alone the number of keys is of no interest."""
+    server.command("DEBUG", "POPULATE", 100_001, "filler")
+    done = remote.run()
+    assert "100,000 keys" not in done.stdout + done.stderr
+    remote.manifest(MANIFEST.replace("topic: work", 'topic: "work.*"'))
+    done = remote.run()
+    assert "100,000 keys" in done.stdout + done.stderr

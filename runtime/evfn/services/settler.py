@@ -70,11 +70,6 @@ class Settler:
         self._stopped = False
         self.last_delivered = b""
 
-    @property
-    def blocked(self) -> int:
-        """Deliveries that wait for a key to be mended."""
-        return sum(len(settling) for settling in self._blocked)
-
     def settle(self, settling: Settling) -> None:
         """Settle these, soon and until done."""
         if self._stopped:
