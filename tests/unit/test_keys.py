@@ -22,6 +22,7 @@ def test_every_key_begins_with_the_prefix(prefix: str) -> None:
         keys.topics,
         keys.instances,
         keys.trigger(GROUP),
+        keys.trace("7f"),
     ]
     assert all(key.startswith(prefix) for key in built)
     assert len(set(built)) == len(built)
@@ -34,6 +35,7 @@ def test_names_are_those_of_the_design() -> None:
     assert keys.seen("readings", 1) == "p:evfn:{p:readings}:seen:1"
     assert keys.instances == "p:evfn:instances"
     assert keys.trigger(GROUP) == "p:evfn:trigger:climate/heat-alert"
+    assert keys.trace("7f") == "p:evfn:trace:7f"
 
 
 @pytest.mark.parametrize("prefix", ["", "p:"])

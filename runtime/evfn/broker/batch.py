@@ -18,6 +18,14 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """Where a settlement is told: `report` is added to the stream of `trace` in the same step, or not at all."""
+
+    trace: str
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One delivery to settle. `counters` are added exactly when it is; `deliveries` is its delivery count.
 
@@ -33,6 +41,7 @@ class Entry:
     letter: Sequence[bytes] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
     deliveries: int = 1
+    traced: Traced | None = None
 
     @classmethod
     def ack(
@@ -42,9 +51,10 @@ class Entry:
         *,
         counters: Mapping[str, int] | None = None,
         deliveries: int = 1,
+        traced: Traced | None = None,
     ) -> "Entry":
         """Done, with these emits."""
-        return cls(entry_id, Kind.ACK, emits=emits, counters=counters or {}, deliveries=deliveries)
+        return cls(entry_id, Kind.ACK, emits=emits, counters=counters or {}, deliveries=deliveries, traced=traced)
 
     @classmethod
     def retry(
@@ -56,6 +66,7 @@ class Entry:
         *,
         counters: Mapping[str, int] | None = None,
         deliveries: int = 1,
+        traced: Traced | None = None,
     ) -> "Entry":
         """To run again at `due_ms`; `record` is the packed Record of that run."""
         return cls(
@@ -66,14 +77,28 @@ class Entry:
             record=record,
             counters=counters or {},
             deliveries=deliveries,
+            traced=traced,
         )
 
     @classmethod
     def dead(
-        cls, entry_id: bytes, letter: DeadLetter, *, counters: Mapping[str, int] | None = None, deliveries: int = 1
+        cls,
+        entry_id: bytes,
+        letter: DeadLetter,
+        *,
+        counters: Mapping[str, int] | None = None,
+        deliveries: int = 1,
+        traced: Traced | None = None,
     ) -> "Entry":
         """Kept for a person."""
-        return cls(entry_id, Kind.DEAD, letter=fields(letter), counters=counters or {}, deliveries=deliveries)
+        return cls(
+            entry_id,
+            Kind.DEAD,
+            letter=fields(letter),
+            counters=counters or {},
+            deliveries=deliveries,
+            traced=traced,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +144,5 @@ def parts(batch: Batch) -> Iterator[Batch]:
 def _size(entry: Entry) -> int:
     if (why := limits.too_large(entry.emits)) is not None:
         raise ValueError(why)
-    return limits.size_of(entry.emits) + len(entry.record) + sum(map(len, entry.letter))
+    report = 0 if entry.traced is None else len(entry.traced.report)
+    return limits.size_of(entry.emits) + len(entry.record) + sum(map(len, entry.letter)) + report

@@ -4,7 +4,7 @@ from enum import Enum
 from typing import cast
 
 from evfn.broker import claims
-from evfn.broker.batch import Batch, Entry, Kind
+from evfn.broker.batch import Batch, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
@@ -33,6 +33,7 @@ __all__ = [
     "Settled",
     "Source",
     "Started",
+    "Traced",
 ]
 
 

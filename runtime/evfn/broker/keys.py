@@ -94,6 +94,10 @@ class Keys:
         """The hash that says when and how a trigger's `start` was decided."""
         return f"{self.prefix}evfn:trigger:{group}"
 
+    def trace(self, trace: str) -> str:
+        """The stream that tells what came of the events of one trace; short-lived."""
+        return f"{self.prefix}evfn:trace:{trace}"
+
     def parse_pair(self, key: str) -> PairKey | None:
         """What a pair's key says, or None for any other key."""
         if not key.startswith(self.prefix):

@@ -1,12 +1,13 @@
 -- Settles deliveries of one stream for one trigger: acks, emits, retries, dead letters, counters.
 --
 -- KEYS: stream stats instances retry bodies dead topics ...
---       (stream: the topic or the inbox that delivered; the rest: streams of the topics emitted to)
+--       (stream: the topic or the inbox that delivered; the rest: streams of the topics emitted to, then of traces)
 -- ARGV: me, group, repeat ('1' when an earlier call of this content may have been carried out), inbox ('1' when
---       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it),
---       last delivered id or '', number of plain ids, plain ids,
+--       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it, a 't' for
+--       each stream of a trace), last delivered id or '', number of plain ids, plain ids,
 --       number of counters, (field, by)*, number of tallies, (number of counters, (field, by)*)*,
---       entries to the end: id, delivery count, tally (0: none), then
+--       entries to the end: id, delivery count, tally (0: none), where uses has a 't' the number of its trace
+--       (0: none) and its report, then
 --         'A', number of emits, (index into KEYS, number of fields and values, fields and values)*
 --         'R', delay in ms, invocation id, record
 --         'D', number of fields and values, fields and values
@@ -16,6 +17,8 @@
 -- Atomic because: an ack without its emits, retry or dead letter would lose them, and they without the ack would
 --       come twice. Lua has no rollback, so everything that can fail is looked at first; the first write is an XACK,
 --       which a full server still takes, and with it all that follows; what fails nevertheless is taken back.
+--       A report is told with the settlement, so that a lost reply cannot tell it twice; it is never a reason to
+--       settle nothing, so the streams of traces are not looked at.
 
 local stream, stats, instances, retry, bodies, dead, topics = unpack(KEYS, 1, 7)
 local me, group, repeated, inbox, uses, last, plain =
@@ -40,10 +43,12 @@ if string.find(uses, 'r', 1, true) then
   if blocked(bodies, 'hash') then return {'BLOCKED', bodies} end
 end
 if string.find(uses, 'd', 1, true) and blocked(dead, 'stream') then return {'BLOCKED', dead} end
-for index = 8, #KEYS do
+local _, traces = string.gsub(uses, 't', '')
+local emitted_to = #KEYS - traces
+for index = 8, emitted_to do
   if blocked(KEYS[index], 'stream') then return {'BLOCKED', KEYS[index]} end
 end
-if #KEYS > 7 and blocked(topics, 'set') then return {'BLOCKED', topics} end
+if emitted_to > 7 and blocked(topics, 'set') then return {'BLOCKED', topics} end
 
 -- Read before the first write: what raises after it would lose what it raises for.
 local now = 0
@@ -100,6 +105,7 @@ local function write_emits(first, count)
     redis.pcall('SADD', topics, key)
     absent[key] = false
   end
+  return nil, nil, written
 end
 
 local function write_retry(first)
@@ -114,11 +120,31 @@ local function write_retry(first)
   end
 end
 
+-- A trace is read while it grows; whoever does not read it any more must not fill the server.
+local LONGEST_TRACE, TRACE_KEPT_MS = 100000, 3600000
+local function tell(key, report, written, letter)
+  local fields = {'report', report}
+  if written and #written > 0 then
+    local ids = {}
+    for index = 1, #written do ids[index] = written[index][2] end
+    fields[3], fields[4] = 'emits', table.concat(ids, ' ')
+  elseif letter then
+    fields[3], fields[4] = 'dead', letter
+  end
+  local told = redis.pcall('XADD', key, 'MAXLEN', '~', LONGEST_TRACE, '*', unpack(fields))
+  if type(told) == 'string' then redis.pcall('PEXPIRE', key, TRACE_KEPT_MS) end
+end
+
 local missing, refused = {}, {}
 local number = 0
 while at <= #ARGV do
-  local id, deliveries, tally, what = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
-  local first, count = at + 4, 0
+  local id, deliveries, tally = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local trace, report = 0, nil
+  if traces > 0 then
+    trace, report = tonumber(ARGV[at + 3]), ARGV[at + 4]
+    at = at + 2
+  end
+  local what, first, count = ARGV[at + 3], at + 4, 0
   if what == 'A' then
     count = tonumber(ARGV[first])
     first = first + 1
@@ -133,14 +159,14 @@ while at <= #ARGV do
   end
   number = number + 1
   if redis.call('XACK', stream, group, id) == 1 then
-    local key, err
+    local key, err, written, letter
     if what == 'A' then
-      key, err = write_emits(first, count)
+      key, err, written = write_emits(first, count)
     elseif what == 'R' then
       key, err = write_retry(first)
     else
       local added = redis.pcall('XADD', dead, '*', unpack(ARGV, first, first + count - 1))
-      if type(added) == 'table' then key, err = dead, added.err end
+      if type(added) == 'table' then key, err = dead, added.err else letter = added end
     end
     if key then
       -- FORCE makes the pending entry anew, JUSTID and RETRYCOUNT leave its delivery count as it was.
@@ -152,6 +178,7 @@ while at <= #ARGV do
       taken = taken + 1
       if tally > 0 then times[tally] = times[tally] + 1 end
       if inbox then redis.pcall('XDEL', stream, id) end
+      if trace > 0 then tell(KEYS[emitted_to + trace], report, written, letter) end
     end
   else
     missing[#missing + 1] = number
