@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evfn.filter import lookup
+from evfn.filter.engine import engine
 from evfn.filter.errors import FilterError, FilterSyntaxError
 from evfn.filter.explanation import conjuncts, sentence
 from evfn.filter.failure import explain_failure, explain_refusal
@@ -33,7 +34,7 @@ class Filter:
     members: frozenset[tuple[str, ...]]
     warnings: tuple[FilterSyntaxError, ...]
     _bindings: tuple[Member, ...]
-    _program: Any  # a cel.Program; the package is imported only where a filter is compiled
+    _program: Any  # a cel.Program
 
     @classmethod
     def compile(cls, source: str) -> "Filter":
@@ -100,10 +101,8 @@ class Filter:
 
 
 def _compile(source: str) -> Any:
-    import cel
-
     try:
-        return cel.compile(source)
+        return engine().compile(source)
     except ValueError as error:
         raise explain_refusal(source, str(error)) from None
 
