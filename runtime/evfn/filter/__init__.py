@@ -1,6 +1,7 @@
 """A trigger's condition on events, written in CEL, the Common Expression Language."""
 
-from evfn.filter.condition import Filter, Subject
+from evfn.filter.condition import Filter
 from evfn.filter.errors import FilterError, FilterSyntaxError
+from evfn.filter.lookup import Subject
 
 __all__ = ["Filter", "FilterError", "FilterSyntaxError", "Subject"]

@@ -1,12 +1,16 @@
 """A filter that is ready to be asked about events."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from evfn.errors import InvalidData
+from evfn.filter import lookup
+from evfn.filter.engine import engine
 from evfn.filter.errors import FilterError, FilterSyntaxError
+from evfn.filter.explanation import conjuncts, sentence
 from evfn.filter.failure import explain_failure, explain_refusal
+from evfn.filter.lookup import ABSENT, Subject
 from evfn.filter.members import Member, flatten
 from evfn.filter.result import not_boolean
 from evfn.filter.slips import doubts, refuse_slips
@@ -17,21 +21,6 @@ MAX_LENGTH = 4096
 
 _MAX_DEPTH = 100
 """How deep a value handed to CEL may be nested: its conversion overflows the C stack at some thousands."""
-
-_ABSENT = object()
-
-
-class Subject(Protocol):
-    """What a filter asks of an event."""
-
-    def attribute(self, name: str) -> object | None:
-        """The value of the attribute or extension, None for an attribute that this event does not give.
-
-        KeyError for a name that is none of its extensions either. May raise InvalidData.
-        """
-
-    def data(self) -> object:
-        """The event's data, decoded: dict, list, text, number, boolean, bytes or None. May raise InvalidData."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +34,7 @@ class Filter:
     members: frozenset[tuple[str, ...]]
     warnings: tuple[FilterSyntaxError, ...]
     _bindings: tuple[Member, ...]
-    _program: Any  # a cel.Program; the package is imported only where a filter is compiled
+    _program: Any  # a cel.Program
 
     @classmethod
     def compile(cls, source: str) -> "Filter":
@@ -72,21 +61,21 @@ class Filter:
     def matches(self, subject: Subject) -> bool:
         """Whether the event passes. Raises FilterError where it is neither true nor false, naming why."""
         values = {}
-        data: object = _ABSENT
+        data: object = ABSENT
         for member in self._bindings:
             path = member.path
             if path[0] == "data":
-                if data is _ABSENT:
-                    data = _data(subject)
+                if data is ABSENT:
+                    data = lookup.data(subject)
                 value = data
             else:
-                value = _attribute(subject, path[0])
+                value = lookup.attribute(subject, path[0])
             if len(path) > 1:
-                value = _below(value, path, member.presence)
+                value = lookup.below(value, path, member.presence)
             elif member.presence:
-                value = value is not _ABSENT and value is not None
+                value = value is not ABSENT and value is not None
             # What is absent stays unbound: CEL's own && and || then decide whether it matters.
-            if value is not _ABSENT:
+            if value is not ABSENT:
                 if isinstance(value, (dict, list)):
                     _check_depth(value, member)
                 values[member.variable] = value
@@ -98,12 +87,22 @@ class Filter:
             return result
         raise FilterError(f"the result is neither true nor false but {result!r:.60}")
 
+    def explain(self, subject: Subject) -> str:
+        """Why an event for which `matches` is False does not pass: the part that is false, with the values seen.
+
+        Never raises. It reads the filter anew each time: for people, not for every event.
+        """
+        for part in conjuncts(self.source):
+            with suppress(FilterError, FilterSyntaxError):
+                condition = Filter.compile(part)
+                if not condition.matches(subject):
+                    return sentence(part, condition._bindings, subject)
+        return sentence(" ".join(self.source.split()), self._bindings, subject)
+
 
 def _compile(source: str) -> Any:
-    import cel
-
     try:
-        return cel.compile(source)
+        return engine().compile(source)
     except ValueError as error:
         raise explain_refusal(source, str(error)) from None
 
@@ -137,32 +136,6 @@ def _constant(program: Any) -> str | None:
     except Exception as error:
         raise FilterSyntaxError(f"this fails on every event: {str(error).partition('. ')[0]}") from None
     return None if isinstance(result, bool) else f"{result!r:.60}"
-
-
-def _data(subject: Subject) -> object:
-    try:
-        return subject.data()
-    except InvalidData as error:
-        raise FilterError(f"the data cannot be read: {error}") from error
-
-
-def _attribute(subject: Subject, name: str) -> object:
-    try:
-        return subject.attribute(name)
-    except KeyError:
-        return _ABSENT
-    except InvalidData as error:
-        raise FilterError(f"the attribute {name!r} cannot be read: {error}") from error
-
-
-def _below(value: object, path: tuple[str, ...], presence: bool) -> object:
-    for name in path[1:-1]:
-        if not isinstance(value, dict) or name not in value:
-            return _ABSENT
-        value = value[name]
-    if not isinstance(value, dict):
-        return _ABSENT
-    return path[-1] in value if presence else value.get(path[-1], _ABSENT)
 
 
 def _check_depth(value: object, member: Member) -> None:

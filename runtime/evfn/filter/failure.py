@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
 
 from evfn.errors import InvalidData
 from evfn.filter.errors import FilterSyntaxError
+from evfn.filter.lookup import Subject
 from evfn.filter.members import Member, shown
 from evfn.filter.slips import ATTRIBUTES
 
@@ -16,11 +16,6 @@ _UNEXPECTED = re.compile(
     r"(?:extraneous input|mismatched input|no viable alternative at input) '(.*?)'(?: expecting|$)"
 )
 _MOST_FIELDS = 12
-
-
-class _Subject(Protocol):
-    def attribute(self, name: str) -> object | None: ...
-    def data(self) -> object: ...
 
 
 def explain_refusal(source: str, message: str) -> FilterSyntaxError:
@@ -49,9 +44,7 @@ def explain_refusal(source: str, message: str) -> FilterSyntaxError:
     return FilterSyntaxError(text, line, column)
 
 
-def explain_failure(
-    error: Exception, members: Sequence[Member], values: Mapping[str, object], subject: _Subject
-) -> str:
+def explain_failure(error: Exception, members: Sequence[Member], values: Mapping[str, object], subject: Subject) -> str:
     """Why the evaluation failed on this event. `values` are the variables that were bound."""
     text = str(error)
     named = re.match(r"Undefined variable or function: '(.*?)'", text)
@@ -68,7 +61,7 @@ def explain_failure(
     return re.split(r"\. (?=CEL |Check |Convert )", text)[0].partition("\n")[0]
 
 
-def _missing(path: tuple[str, ...], subject: _Subject) -> str:
+def _missing(path: tuple[str, ...], subject: Subject) -> str:
     name = path[0]
     if name == "data":
         value = subject.data()
@@ -90,7 +83,7 @@ def _missing(path: tuple[str, ...], subject: _Subject) -> str:
     return f"{shown(path)} cannot be read"
 
 
-def _attributes(subject: _Subject) -> list[str]:
+def _attributes(subject: Subject) -> list[str]:
     there = []
     for name in sorted(ATTRIBUTES - {"data"}):
         with suppress(KeyError, InvalidData):

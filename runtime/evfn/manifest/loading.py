@@ -38,8 +38,8 @@ def load(
     """Read and check the manifest at `path`. Raises ManifestError with every problem, in the order of the file.
 
     Functions are looked for below `functions_dir`, but not imported. `environ` is what `${VAR}` in `env` takes values
-    from, `cores` the default of `workers.max`. Without `check_filters` filters are taken as they are, which saves a
-    command that evaluates none 0.2 s.
+    from, `cores` the default of `workers.max`. Without `check_filters` filters are taken as they are, for a command
+    that evaluates none.
     """
     text = _read(path)
     root, problems = document.read(text)

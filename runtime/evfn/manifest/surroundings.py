@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The functions folder, the environment for `${VAR}`, and whether filters are compiled (that takes 0.2 s once)."""
+    """The functions folder, the environment for `${VAR}`, and whether filters are compiled."""
 
     functions_dir: Path
     environ: Mapping[str, str]
