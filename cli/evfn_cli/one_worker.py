@@ -59,7 +59,7 @@ class OneWorker:
     async def close(self) -> None:
         await self._pool.close()
 
-    def succeeded(self, deliveries: list[Delivery]) -> None:
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
         """The pool says: it returned nothing."""
         self._ended(Succeeded(), timedelta())
 

@@ -29,6 +29,7 @@ from evfn.services.claimer import Claimer
 from evfn.services.discovery import Discovery
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.promoter import Promoter
+from evfn.services.reports import Reports
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
 from evfn.services.watcher import Watcher
@@ -179,6 +180,7 @@ class Instance:
             trigger,
             condition,
             self._mode,
+            Reports(self._project.name, trigger, self._place.project_dir),
             self.id,
             self._listener,
             self._clock,

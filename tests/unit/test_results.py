@@ -223,15 +223,46 @@ def test_hops_that_are_no_number_count_as_none(hops: str) -> None:
 
 def test_the_trace_goes_on() -> None:
     """Emits belong to their cause's trace with a span of their own; without one a trace begins."""
-    fields = cloud(traceparent=TRACE, tracestate="a=b", evfntrace="t7")
+    fields = cloud(traceparent=TRACE, tracestate="a=b")
     first, second = emitted(run(lambda event: iter_of(2), *fields))
     trace, span = TRACE.split("-")[1:3]
     assert first.extensions["traceparent"].split("-")[1] == trace
     assert first.extensions["traceparent"].split("-")[2] != span
     assert first.extensions["traceparent"] == second.extensions["traceparent"]
-    assert (first.extensions["tracestate"], first.extensions["evfntrace"]) == ("a=b", "t7")
+    assert first.extensions["tracestate"] == "a=b"
     (event,) = emitted(run(returning(1), *cloud(traceparent="00-bad")))
     assert len(event.extensions["traceparent"]) == 55
+
+
+def test_what_a_followed_event_causes_is_followed() -> None:
+    """Every emit, however it is made, begins with the trace and names its cause; the old cause is gone."""
+    received = [b"evfntrace", b"t7", b"evfncause", b"older out 1-0", *cloud(region="eu")]
+
+    def every_way(event: Event, context: Context) -> Iterator[object]:
+        context.emit("second", 1)
+        context.emit("second", 1, subject="s")
+        yield 1
+        yield Event(1)
+        yield event
+        yield Event(1, extensions={"evfntrace": "own", "evfncause": "own"})
+
+    outcome = run(every_way, *received)
+    assert isinstance(outcome, Succeeded)
+    assert len(outcome.emits) == 6
+    for emit in outcome.emits:
+        assert emit.fields[:4] == (b"evfntrace", b"t7", b"evfncause", b"alert in 5-0")
+        assert not {b"evfntrace", b"evfncause"} & {*emit.fields[4::2]}
+    assert emitted(outcome)[4].extensions["region"] == "eu"
+
+
+def test_nothing_else_is_followed() -> None:
+    """A trace that does not come first is an extension like any other, and goes no further."""
+    outcome = run(lambda event: (each for each in (1, event)), *cloud(evfntrace="t7", evfncause="a b 1-0"))
+    assert isinstance(outcome, Succeeded)
+    assert not any(name in emit.fields for emit in outcome.emits for name in (b"evfntrace", b"evfncause"))
+    outcome = run(returning(1), b"evfntrace", b"no trace's id", b"data", b"1")
+    assert isinstance(outcome, Succeeded)
+    assert b"evfntrace" not in outcome.emits[0].fields
 
 
 def raising(error: BaseException) -> Callable[..., Any]:

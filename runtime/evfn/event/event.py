@@ -8,8 +8,6 @@ import msgspec
 
 HOPS = "evfnhops"
 """The extension that counts how many functions an event came through, so that a loop of emits ends."""
-TRACE = "evfntrace"
-"""The extension that asks every attempt on an event, and on all it causes, to be reported; emits inherit it."""
 
 RESERVED = frozenset(
     {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "data_base64"}

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evfn.errors import EvfnError, InvalidData
-from evfn.event import HOPS, TRACE, Entry, Event, dump, encode
+from evfn.event import HOPS, Cause, Entry, Event, dump, encode, trace_of
+from evfn.event.trace import CAUSE, TRACE, marks
 from evfn.functions.invocation import Invocation
 from evfn.outcome import Emit, Succeeded
 
@@ -18,7 +19,8 @@ MAX_BYTES = 32 << 20
 """Of all emits of one attempt, counting names and values of their fields."""
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})").fullmatch
-_INHERITED = ("tracestate", TRACE)
+_RECEIVED = frozenset({"traceparent", HOPS, TRACE, CAUSE})
+"""Extensions that an event passed on does not keep: what is emitted gets its own."""
 
 
 class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retry would give the same
@@ -51,7 +53,7 @@ class Origin:
 class Emits:
     """The events of one attempt, in the order in which they were made. They are stored only if it succeeds."""
 
-    __slots__ = ("_bytes", "_emits", "_invocation", "_origin", "_shared", "_unemitted")
+    __slots__ = ("_bytes", "_emits", "_first", "_invocation", "_origin", "_shared", "_unemitted")
 
     def __init__(self, origin: Origin, invocation: Invocation) -> None:
         self._origin = origin
@@ -60,6 +62,7 @@ class Emits:
         self._bytes = 0
         self._unemitted = False
         self._shared: list[bytes] = []
+        self._first: list[bytes] = []
 
     def succeeded(self) -> Succeeded:
         """The attempt's outcome, now that the function has returned."""
@@ -102,7 +105,7 @@ class Emits:
         if event.stream_id != self._invocation.stream_id or event.topic != self._invocation.topic:
             return event
         kind = "" if event.type == event.topic else event.type
-        kept = {name: value for name, value in event.extensions.items() if name not in ("traceparent", HOPS)}
+        kept = {name: value for name, value in event.extensions.items() if name not in _RECEIVED}
         return event.replace(topic="", stream_id="", id="", source="", type=kind, extensions=kept)
 
     def _check(self, topic: str) -> None:
@@ -117,11 +120,11 @@ class Emits:
             data = dump(value)
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
+        shared = self._shared or self._inherit()
         self._keep(
             topic,
             (
-                b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(),
-                *(self._shared or self._inherit()),
+                *self._first, b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(), *shared,
                 b"datacontenttype", b"application/json", b"data", data,
             ),
         )  # fmt: skip
@@ -131,6 +134,7 @@ class Emits:
         items = [item.decode() for item in self._shared or self._inherit()]
         shared = dict(zip(items[::2], items[1::2], strict=True))
         source, time = shared.pop("source"), shared.pop("time")
+        own = {name: value for name, value in event.extensions.items() if name not in (TRACE, CAUSE)}
         try:
             fields = encode(
                 event.replace(
@@ -138,12 +142,12 @@ class Emits:
                     source=event.source or source,
                     type=event.type or event.topic,
                     time=event.time or datetime.fromisoformat(time),
-                    extensions={**shared, **event.extensions, HOPS: shared[HOPS]},
+                    extensions={**shared, **own, HOPS: shared[HOPS]},
                 )
             )
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
-        self._keep(event.topic, tuple(fields))
+        self._keep(event.topic, (*self._first, *fields))
 
     def _keep(self, topic: str, fields: tuple[bytes, ...]) -> None:
         self._bytes += sum(map(len, fields))
@@ -160,6 +164,9 @@ class Emits:
         """What all emits of this attempt share, as fields. Raises InvalidResult where the event came too far."""
         invocation = self._invocation
         hops, trace, inherited = 1, None, []
+        followed = trace_of(invocation.fields)
+        if followed is not None:
+            self._first = marks(followed, Cause(invocation.topic, invocation.stream_id, self._origin.trigger))
         if b"specversion" in invocation.fields:
             cause = Entry(invocation.topic, invocation.stream_id, invocation.fields)
             counted = cause.attribute(HOPS) or ""
@@ -168,10 +175,9 @@ class Emits:
             if hops > MAX_HOPS:
                 raise InvalidResult(f"a loop of emits: the event came through {MAX_HOPS} functions", "loop")
             trace = cause.attribute("traceparent")
-            for name in _INHERITED:
-                value = cause.attribute(name)
-                if value is not None:
-                    inherited += [name.encode(), value.encode()]
+            state = cause.attribute("tracestate")
+            if state is not None:
+                inherited += [b"tracestate", state.encode()]
         time = self._origin.now().isoformat(timespec="milliseconds")[:-6] + "Z"
         self._shared = [
             b"source", self._origin.source.encode(), b"time", time.encode(), b"traceparent", _traceparent(trace),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from evfn.broker.connection import later
-from evfn.broker.group import Claimed, GroupGone, Source
+from evfn.broker.group import Claimed, Entry, GroupGone, Source
 from evfn.broker.limits import too_large
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
@@ -20,6 +20,7 @@ from evfn.outcome import Crashed, Failure, Interrupted, Outcome, Rejected, Succe
 from evfn.services import settling
 from evfn.services.held import Held
 from evfn.services.intake import Intake
+from evfn.services.reports import Reports
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
@@ -43,6 +44,7 @@ class Dispatcher:
         trigger: Trigger,
         condition: Filter | None,
         modes: Callable[[str], DataMode],
+        reports: Reports,
         instance: str,
         listener: Listener,
         clock: Clock,
@@ -56,7 +58,8 @@ class Dispatcher:
         self.problem: str | None = None
         self.revision = ""
         self.unsettled = 0
-        self._intake = Intake(trigger, condition, modes, listener, clock)
+        self._reports = reports
+        self._intake = Intake(trigger, condition, modes, reports, listener, clock)
         self._instance = instance
         self._listener = listener
         self._clock = clock
@@ -205,6 +208,8 @@ class Dispatcher:
             count = len(taken.filtered)
             counters = Counter(delivered=count, filtered=count, filter_errors=taken.filter_errors)
             subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters))
+        if taken.reported:
+            subscription.settlers[source].settle(Settling(entries=taken.reported))
         if taken.held:
             self._submit(taken.held)
 
@@ -259,25 +264,25 @@ class Dispatcher:
 
     # --- what the pool says ----------------------------------------------------------------------------------------
 
-    def succeeded(self, deliveries: list[Delivery]) -> None:
-        """These returned with nothing to report."""
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+        """These returned with nothing to report; `took` is what one of them took, on average."""
         by_place: dict[tuple[Subscription, Source], list[Held]] = defaultdict(list)
         for delivery in deliveries:
             held = _held(delivery)
             by_place[held.subscription, held.source].append(held)
         for (subscription, source), group in by_place.items():
-            counters = Counter(succeeded=len(group))
             happenings: list[Happening] = []
-            if source is Source.TOPIC:
-                counters["delivered"] = len(group)
-            else:
-                counters["delivered"] = sum(held.opens for held in group)
             if len(group) == 1:
                 happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
             else:
                 happenings.append(SucceededMany(self.trigger.name, len(group)))
+            entries, plain = self._report_successes(group, took) if self._intake.followed else ([], group)
+            counters: Counter[str] = Counter()
+            if plain:
+                counters["succeeded"] = len(plain)
+                counters["delivered"] = len(plain) if source is Source.TOPIC else sum(held.opens for held in plain)
             subscription.settlers[source].settle(
-                Settling(acks=[held.entry_id for held in group], counters=counters, happenings=happenings)
+                Settling([held.entry_id for held in plain], entries, counters, happenings)
             )
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
@@ -301,20 +306,24 @@ class Dispatcher:
             random=self._random(),
         )
         counters = {"delivered": 1} if held.opens else {}
+        traced = None
+        if held in self._intake.followed and not isinstance(decision, Release):
+            self._intake.followed.discard(held)
+            traced = self._reports.ended(held, outcome, decision, elapsed)
         match decision:
             case Ack(emits, unemitted):
                 counters |= {"succeeded": 1, "emitted": len(emits)}
                 if unemitted:
                     counters["unemitted"] = 1
                     self._say_unemitted()
-                entry = settling.acked(held, emits, counters)
+                entry = settling.acked(held, emits, counters, traced)
             case RetryAt(due, _):
-                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1})
+                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
                 self._on_due(held.subscription, int(due.timestamp() * 1000))
             case DeadLetter():
                 counters |= {"failed": 1, "dead_lettered": 1}
                 by = (self._instance, self.revision)
-                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters)
+                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
             case Release():
                 self._give_back([held])
                 return
@@ -380,6 +389,20 @@ class Dispatcher:
             took,
         )
 
+    def _report_successes(self, group: list[Held], took: timedelta | None) -> tuple[list[Entry], list[Held]]:
+        """The settling of those that somebody follows, and the others."""
+        entries: list[Entry] = []
+        plain: list[Held] = []
+        for held in group:
+            if held in self._intake.followed:
+                self._intake.followed.discard(held)
+                counters = {"succeeded": 1} | ({"delivered": 1} if held.opens else {})
+                traced = self._reports.ended(held, settling.SUCCEEDED, Ack(), took)
+                entries.append(settling.acked(held, (), counters, traced))
+            else:
+                plain.append(held)
+        return entries, plain
+
     def _say_unemitted(self) -> None:
         if self.revision not in self._unemitted_shown:
             self._unemitted_shown.add(self.revision)
@@ -394,6 +417,7 @@ class Dispatcher:
         by_place: dict[tuple[Subscription, Source], list[bytes]] = defaultdict(list)
         for delivery in deliveries:
             held = _held(delivery)
+            self._intake.followed.discard(held)
             by_place[held.subscription, held.source].append(held.entry_id)
         for (subscription, source), entries in by_place.items():
             task = asyncio.create_task(self._release(subscription, source, entries))

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from evfn.broker.group import Source
+from evfn.broker.group import Entry, Source
 from evfn.broker.record import unpack
 from evfn.clock import Clock
-from evfn.event import Subject
+from evfn.event import TRACED, Subject
 from evfn.filter import Filter, FilterError
 from evfn.listener import FilterFailed, Listener, Warned
 from evfn.outcome import Failure
 from evfn.services.held import Held
+from evfn.services.reports import Reports
 from evfn.services.subscription import Subscription
 from evfn.trigger import DataMode, Trigger
 
@@ -21,28 +22,39 @@ FILTERED_AT_A_TIME = 64
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one fetch came to. `filter_errors` counts those of the filtered for which the filter had an error."""
+    """What one fetch came to. `filter_errors` counts those of the filtered for which the filter had an error.
+
+    `reported` are the filtered ones that somebody follows: they are settled with a report, and count for themselves.
+    """
 
     held: list[Held] = field(default_factory=list)
     filtered: list[bytes] = field(default_factory=list)
+    reported: list[Entry] = field(default_factory=list)
     filter_errors: int = 0
     dropped: list[bytes] = field(default_factory=list)
 
 
 class Intake:
-    """Reads entries for one trigger. `modes` tells how a topic's data are read where they do not say it themselves."""
+    """Reads entries for one trigger. `modes` tells how a topic's data are read where they do not say it themselves.
+
+    `followed` are the deliveries made here that somebody follows, until their owner takes them out: while it is empty,
+    nobody need look for reports to make.
+    """
 
     def __init__(
         self,
         trigger: Trigger,
         condition: Filter | None,
         modes: Callable[[str], DataMode],
+        reports: Reports,
         listener: Listener,
         clock: Clock,
     ) -> None:
+        self.followed: set[Held] = set()
         self._trigger = trigger.name
         self._filter = condition
         self._modes = modes
+        self._reports = reports
         self._listener = listener
         self._clock = clock
         self._failure_shown = False
@@ -70,7 +82,7 @@ class Intake:
         """A first delivery."""
         stream_id = entry.decode()
         topic = subscription.topic
-        return Held(
+        held = Held(
             topic=topic,
             stream_id=stream_id,
             attempt=1,
@@ -82,6 +94,9 @@ class Intake:
             first_delivered_ms=now_ms,
             record=None,
         )
+        if fields[0] == TRACED:
+            self.followed.add(held)
+        return held
 
     def from_inbox(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> Held | None:
         """A retry or a redriven dead letter; None, and said, for what something else put there."""
@@ -91,7 +106,7 @@ class Intake:
             text = f"entry {entry.decode()} of its inbox is none of evfn's: dropped"
             self._listener.tell(Warned(text, self._trigger))
             return None
-        return Held(
+        held = Held(
             topic=record.topic,
             stream_id=record.stream_id,
             attempt=record.attempt,
@@ -103,6 +118,9 @@ class Intake:
             first_delivered_ms=record.first_delivered_ms,
             record=record,
         )
+        if record.fields[:1] == [TRACED]:
+            self.followed.add(held)
+        return held
 
     async def _filtered(
         self,
@@ -114,6 +132,7 @@ class Intake:
     ) -> Taken:
         held: list[Held] = []
         filtered: list[bytes] = []
+        reported: list[Entry] = []
         errors = 0
         mode = self._modes(subscription.topic)
         for index, (entry, fields) in enumerate(entries):
@@ -122,17 +141,23 @@ class Intake:
             if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
                 await asyncio.sleep(0)
             subject = Subject(subscription.topic, entry.decode(), fields, mode)
+            failure: FilterError | None = None
             try:
                 matches = condition.matches(subject)
             except FilterError as error:
-                matches = False
-                errors += 1
+                matches, failure = False, error
                 self._show(subscription.topic, entry, subject, error)
             if matches:
                 held.append(self.from_topic(subscription, entry, fields, now_ms))
+            elif fields[0] == TRACED:
+                why = condition.explain(subject) if failure is None else str(failure)
+                reported.append(
+                    self._reports.skipped(subscription.topic, entry, fields, why, error=failure is not None)
+                )
             else:
                 filtered.append(entry)
-        return Taken(held, filtered, errors, dropped)
+                errors += failure is not None
+        return Taken(held, filtered, reported, errors, dropped)
 
     def _show(self, topic: str, entry: bytes, subject: Subject, error: FilterError) -> None:
         """The first error of a trigger's filter is shown with its event; the rest is counted."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from evfn.broker.dead_letter import DeadLetter as StoredLetter
 from evfn.broker.dead_letter import StoredError
-from evfn.broker.group import Entry
+from evfn.broker.group import Entry, Traced
 from evfn.broker.record import Attempt, Origin, Record, pack
 from evfn.listener import Listener, Warned
 from evfn.outcome import Crashed, Emit, Failure, Outcome, Succeeded, TimedOut
@@ -19,12 +19,19 @@ SUCCEEDED = Succeeded()
 _MESSAGE = 500
 
 
-def acked(held: Held, emits: tuple[Emit, ...], counters: Mapping[str, int]) -> Entry:
-    """Done, with these emits."""
-    return Entry.ack(held.entry_id, emits, counters=counters, deliveries=held.deliveries)
+def acked(held: Held, emits: tuple[Emit, ...], counters: Mapping[str, int], traced: Traced | None) -> Entry:
+    """Done, with these emits; what is `traced` is told with it."""
+    return Entry.ack(held.entry_id, emits, counters=counters, deliveries=held.deliveries, traced=traced)
 
 
-def retried(held: Held, outcome: Outcome, decision: RetryAt, now: datetime, counters: Mapping[str, int]) -> Entry:
+def retried(
+    held: Held,
+    outcome: Outcome,
+    decision: RetryAt,
+    now: datetime,
+    counters: Mapping[str, int],
+    traced: Traced | None,
+) -> Entry:
     """Waiting for its next attempt."""
     record = Record(
         topic=held.topic,
@@ -38,7 +45,13 @@ def retried(held: Held, outcome: Outcome, decision: RetryAt, now: datetime, coun
     )
     due_ms = int(decision.due.timestamp() * 1000)
     return Entry.retry(
-        held.entry_id, held.invocation_id, due_ms, pack(record), counters=counters, deliveries=held.deliveries
+        held.entry_id,
+        held.invocation_id,
+        due_ms,
+        pack(record),
+        counters=counters,
+        deliveries=held.deliveries,
+        traced=traced,
     )
 
 
@@ -50,6 +63,7 @@ def dead(
     now: datetime,
     by: tuple[str, str],
     counters: Mapping[str, int],
+    traced: Traced | None,
 ) -> Entry:
     """For a person to look at, with all they need, and the record that takes it back; `by` is instance and revision."""
     stack = outcome.stack if isinstance(outcome, TimedOut | Crashed) else ""
@@ -77,7 +91,7 @@ def dead(
             fields=held.fields,
         ),
     )
-    return Entry.dead(held.entry_id, letter, counters=counters, deliveries=held.deliveries)
+    return Entry.dead(held.entry_id, letter, counters=counters, deliveries=held.deliveries, traced=traced)
 
 
 def warn(listener: Listener, trigger: str, text: str) -> None:

@@ -235,11 +235,11 @@ class Member:
         for frame in self._frames.values():
             self._done(frame)
 
-    def _done(self, frame: Frame) -> None:
+    def _done(self, frame: Frame, took: timedelta | None = None) -> None:
         done = frame.take_done(self.worker.ledger)
         if done:
             self.held -= len(done)
-            self._pool.owner.succeeded(done)
+            self._pool.owner.succeeded(done, took)
             self._pool.accounted(len(done))
 
     def _frame_done(self, number: int, busy_ns: int) -> None:
@@ -248,7 +248,7 @@ class Member:
             return
         self._pool.pace.measured(len(frame.deliveries), busy_ns)
         self._served += len(frame.deliveries)
-        self._done(frame)
+        self._done(frame, timedelta(microseconds=busy_ns / len(frame.deliveries) / 1000))
         skipped = [delivery for slot, _, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
         if skipped:
             self.held -= len(skipped)

@@ -23,8 +23,8 @@ MAX_LOAD_BACKOFF = timedelta(seconds=30)
 class PoolOwner(Protocol):
     """Who gets the results. Calls are made from the event loop and must not block."""
 
-    def succeeded(self, deliveries: list[Delivery]) -> None:
-        """These returned with nothing to report."""
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+        """These returned with nothing to report; `took` is what one of them took, on average, where it is known."""
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         """This attempt ended in some other way, or with emits."""
