@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from evfn.errors import UsageError
 from evfn_cli.options import common
@@ -39,7 +40,11 @@ class _TakesNegativeNumbers(click.Command):
 @click.option("--id", "id_", metavar="ID", help="The same id and source is stored once within two minutes.")
 @click.option("--time", "time", metavar="TIME", help="When it happened, RFC 3339.  [default: now]")
 @click.option("--ext", "ext", metavar="K=V", multiple=True, help="An extension attribute; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an event.")
+@click.option("--wait", is_flag=True, help="Follow all that it causes until it is settled.")
+@click.option("--timeout", metavar="TIME", default="30s", show_default=True, help="How long to --wait at most.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object an event; with --wait one an outcome, and a summary."
+)
 @common
 @click.pass_context
 def command(
@@ -55,14 +60,21 @@ def command(
     id_: str | None,
     time: str | None,
     ext: tuple[str, ...],
+    wait: bool,
+    timeout: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Publish one event, or many from a file.
 
     DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id.
+
+    With --wait it shows what every trigger makes of it, and of what is emitted there. It ends with 0 when all succeeded
+    or was skipped, 3 when something became a dead letter, 1 when the time is up or a function does not load.
     """
     if file is not None and (data is not None or kind is not None or id_ is not None):
         raise click.UsageError("--file goes with neither DATA, --as nor --id: its lines say all that", context)
+    if not wait and context.get_parameter_source("timeout") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--timeout says how long to --wait: add it", context)
     # What publishes is imported only now: `evfn emit --help` needs none of it.
     from evfn.topic import check_name
     from evfn_cli.draft import Attributes
@@ -74,11 +86,20 @@ def command(
     except ValueError as error:
         raise UsageError(str(error)) from error
     attributes = Attributes(type_, source, subject, id_, _time(time), tuple(map(_extension, ext)))
+    if wait:
+        from evfn_cli.following import follow_file, follow_one, patience
+
+        most = patience(timeout)
+        opened = open_routes(context)
+        if file is None:
+            return follow_one(opened, topic, data, kind, attributes, most=most, as_json=as_json)
+        return follow_file(opened, topic, file, attributes, most=most, as_json=as_json)
     opened = open_routes(context)
     if file is None:
         publish_one(opened, topic, data, kind, attributes, as_json=as_json)
     else:
         publish_file(opened, topic, file, attributes, as_json=as_json)
+    return 0
 
 
 def _time(text: str | None) -> datetime | None:

@@ -1,7 +1,8 @@
 """Follows an event through everything it causes: reads its trace until all of it is settled, or the time is up."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 
@@ -51,21 +52,22 @@ class Follower:
         self.complete = True
         """Whether everything is published: while it is not, nothing can be settled."""
         self._connection = connection
-        self._project = project
+        # What the filters say is reported; here only who is absent is asked.
+        self._project = replace(project, triggers=tuple(replace(each, filter=None) for each in project.triggers))
         self._key = Keys(project.settings.key_prefix).trace(trace_id)
         self._problems = problems
         self._on_told = on_told
         self._on_look = on_look
         self._on_problem = on_problem
-        self._first: dict[str, tuple[str, Sequence[bytes]]] = {}
+        self._first: dict[str, str] = {}
         self._known: set[str] = set()
         self._problems_seen: Mapping[str, str] = {}
         self._last = b"0-0"
         self._tries = 0
 
-    def published(self, place: Place, fields: Sequence[bytes]) -> None:
-        """An event that the trace begins with, as it is stored."""
-        self._first.setdefault(place.topic, (place.stream_id, fields))
+    def published(self, place: Place) -> None:
+        """An event that the trace begins with."""
+        self._first.setdefault(place.topic, place.stream_id)
         self.trace.published(place)
 
     async def follow(self, patience: timedelta) -> Ended:
@@ -104,16 +106,12 @@ class Follower:
             self._last = entry_id
             told = read(entry_id, fields)
             if told is not None:
-                self._place(told)
+                for place in told.emitted:
+                    self._first.setdefault(place.topic, place.stream_id)
                 self.trace.tell(told)
                 self._on_told(told)
         # Nobody else reads it: of a hundred thousand events the server keeps only what was not read yet.
         await self._connection.call("XTRIM", self._key, "MINID", self._last)
-
-    def _place(self, told: Told) -> None:
-        for place in told.emitted:
-            # Only whether a trigger begins later is asked of these: their fields do not matter.
-            self._first.setdefault(place.topic, (place.stream_id, ()))
 
     async def _meet_listeners(self) -> None:
         """Find out who is absent on each topic that came up, and again on all when another trigger is broken."""
@@ -121,9 +119,9 @@ class Follower:
         if problems != self._problems_seen:
             self._problems_seen = problems
             self._known.clear()
-        for topic, (stream_id, fields) in list(self._first.items()):
+        for topic, stream_id in list(self._first.items()):
             if topic not in self._known:
-                verdicts = await audience(self._connection, self._project, topic, stream_id, fields, problems=problems)
+                verdicts = await audience(self._connection, self._project, topic, stream_id, (), problems=problems)
                 absent = {each.trigger: _absent(each) for each in verdicts if each.stance in _ABSENT}
                 self.trace.listeners.learn(topic, absent)
                 self._known.add(topic)

@@ -1,0 +1,220 @@
+"""`evfn emit --wait`: publishes, follows what that causes to its end, and says how it ended."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from evfn import instance_lock
+from evfn.broker.connection import Connection
+from evfn.broker.instances import Instances
+from evfn.broker.keys import Keys
+from evfn.broker.publish import Publication
+from evfn.errors import UsageError
+from evfn.event import followed, new_trace, trace_of
+from evfn.listener import TriggerState
+from evfn.manifest import duration
+from evfn.services.follower import Ended, Follower
+from evfn.trace.report import Fate, Place, Told
+from evfn.trace.trace import Open, Trace
+from evfn.trace.tree import Standing
+from evfn_cli import ndjson, states
+from evfn_cli.draft import Attributes, content_type, publication_of_body
+from evfn_cli.opened import Opened
+from evfn_cli.outcome_lines import of_end
+from evfn_cli.publishing import _body, _chunks, _file, _stored
+from evfn_cli.render import escape, out, say, seconds
+from evfn_cli.screen import Screen
+from evfn_cli.server import again, connected
+from evfn_cli.trace_tree import present_ms, told
+
+NAMED = 3
+"""Outstanding events that are named when the time is up."""
+
+Chunks = Iterator[tuple[list[Publication], int]]
+
+
+def patience(text: str) -> timedelta:
+    """What `--timeout` says. Raises UsageError for what is no time to wait."""
+    try:
+        found = duration.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {escape(str(error))}") from error
+    if not found:
+        raise UsageError("--timeout: to wait no time at all, leave out --wait; else write such as 30s or 5m")
+    return found
+
+
+def follow_one(
+    opened: Opened,
+    topic: str,
+    data: str | None,
+    kind: str | None,
+    attributes: Attributes,
+    *,
+    most: timedelta,
+    as_json: bool,
+) -> int:
+    """Publish one event and follow it, no longer than `most`; the exit code.
+
+    `data` is `-` for stdin, `kind` what `--as` said.
+    """
+    body = _body(data, kind)
+    declared = None if body is None else content_type(body, kind)
+    one = publication_of_body(topic, body, declared, attributes)
+    return asyncio.run(_Following(opened, many=False, as_json=as_json).run(iter([([one], 0)]), most))
+
+
+def follow_file(
+    opened: Opened, topic: str, file: str, attributes: Attributes, *, most: timedelta, as_json: bool
+) -> int:
+    """Publish a file of JSON lines as one trace and follow it; the exit code."""
+    with _file(file) as (lines, _, name):
+        count = ndjson.check(lines, name)
+        chunks = _chunks(topic, lines, name, attributes)
+        return asyncio.run(_Following(opened, many=True, as_json=as_json, total=count).run(chunks, most))
+
+
+class _Following:
+    """One `emit --wait`. `total` is how many events are published."""
+
+    def __init__(self, opened: Opened, *, many: bool, as_json: bool, total: int = 1) -> None:
+        self._opened = opened
+        self._as_json = as_json
+        self._many = many
+        self._total = total
+        self._id = new_trace()
+        self._trace = Trace(opened.project, many=many)
+        self._screen = Screen(self._trace, total, as_json=as_json)
+        self._published = 0
+        self._before = 0
+        self._dead: dict[str, None] = {}
+
+    async def run(self, chunks: Chunks, most: timedelta) -> int:
+        async with connected(self._opened) as connection:
+            follower = Follower(
+                connection,
+                self._opened.project,
+                self._id,
+                self._trace,
+                problems=self._broken,
+                on_told=self._on_told,
+                on_problem=self._trouble,
+            )
+            try:
+                async with self._screen:
+                    ended = await self._follow(connection, follower, chunks, most)
+            except asyncio.CancelledError:
+                if self._published:
+                    what = "the event is" if not self._many else f"{self._published:,} events are"
+                    say(f"{what} stored, and all goes on without you")
+                raise
+        return self._conclude(ended, most)
+
+    async def _follow(self, connection: Connection, follower: Follower, chunks: Chunks, most: timedelta) -> Ended:
+        follower.complete = False
+        following: asyncio.Task[Ended] | None = None
+        try:
+            for events, _ in chunks:
+                await self._publish(connection, follower, events)
+                # Followed from the first ones on: of a large file much is done before the last event is published.
+                following = following or asyncio.create_task(follower.follow(most))
+            if following is None:
+                return Ended.SETTLED
+            follower.complete = True
+            if self._trace.counts.waiting and not await self._is_running(connection):
+                say("no instance is running: start one with evfn run")
+            return await following
+        finally:
+            if following is not None:
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+
+    async def _publish(self, connection: Connection, follower: Follower, events: list[Publication]) -> None:
+        keys = Keys(self._opened.project.settings.key_prefix)
+        events = [replace(each, fields=followed(each.fields, self._id)) for each in events]
+        stored = await _stored(connection, keys, events)
+        # What was found stored was published before, or by a try of ours whose reply was lost.
+        found = [
+            Place(event.topic, each.stream_id) for event, each in zip(events, stored, strict=True) if each.repeated
+        ]
+        others = set(found) - await self._ours(connection, keys, found)
+        for event, each in zip(events, stored, strict=True):
+            place = Place(event.topic, each.stream_id)
+            if place not in others:
+                follower.published(place)
+        self._published += len(events)
+        self._before += len(others)
+        self._screen.published = self._published
+        if others and not self._many:
+            (place,) = others
+            say(
+                f"it had been published before and is stored once, as {escape(place.topic)} {place.stream_id};"
+                " what that one caused cannot be followed: see evfn status"
+            )
+
+    async def _ours(self, connection: Connection, keys: Keys, places: list[Place]) -> set[Place]:
+        commands = [("XRANGE", keys.topic(place.topic), place.stream_id, place.stream_id) for place in places]
+        replies = await again(lambda: connection.pipeline(commands))
+        return {
+            place
+            for place, reply in zip(places, replies, strict=True)
+            if isinstance(reply, list) and reply and trace_of(reply[0][1]) == self._id
+        }
+
+    async def _is_running(self, connection: Connection) -> bool:
+        leases = await again(Instances(connection, Keys(self._opened.project.settings.key_prefix)).all)
+        state = self._opened.location.state
+        return any(instance_lock.held(state, each) is not False for each in leases)
+
+    def _broken(self) -> dict[str, str]:
+        return {
+            trigger: state["problem"] or "its function does not load"
+            for trigger, state in states.read(self._opened.location.state).items()
+            if state["state"] == TriggerState.BROKEN.value
+        }
+
+    def _on_told(self, told: Told) -> None:
+        report = told.report
+        if report.fate is Fate.DEAD_LETTERED and report.project == self._opened.project.name:
+            self._dead[report.trigger] = None
+        self._screen.told(told)
+
+    def _trouble(self, problem: str | None) -> None:
+        if problem is not None:
+            say(f"{escape(problem)}; trying again")
+
+    def _conclude(self, ended: Ended, most: timedelta) -> int:
+        counts = self._trace.counts
+        code = 1 if ended is not Ended.SETTLED or self._before else 3 if counts.dead_lettered else 0
+        if self._as_json:
+            out(json.dumps(of_end(self._trace, ended, code)))
+        if self._many:
+            say(f"{self._published:,} event{'' if self._published == 1 else 's'} published")
+        if self._before and self._many:
+            say(f"{self._before:,} of {self._total:,} had been published before; what they caused is not followed")
+        for trigger in self._dead:
+            say(f"to see why: evfn dlq show {trigger}")
+        if ended is Ended.TIME_UP:
+            say(f"time is up after {seconds(most.total_seconds())}; outstanding: {self._outstanding()}")
+            say("nothing is lost: it goes on without you")
+        elif ended is Ended.STUCK:
+            stuck = {each.trigger: each.reason for each in self._trace.open() if each.standing is Standing.STUCK}
+            for trigger, reason in stuck.items():
+                say(f"{trigger} is {escape(reason)}")
+        return code
+
+    def _outstanding(self) -> str:
+        waiting = [each for each in self._trace.open() if each.standing is Standing.WAITING]
+        more = f" and {len(waiting) - NAMED:,} more" if len(waiting) > NAMED else ""
+        return ", ".join(map(_name, waiting[:NAMED])) + more
+
+
+def _name(each: Open) -> str:
+    if not each.stream_id:
+        return f"{each.count:,} of {escape(each.topic)} at {escape(each.trigger)}"
+    text = f"{escape(each.trigger)} on {escape(f'{each.topic} {each.stream_id}')}"
+    return text if each.told is None else f"{text} ({told(each.told, present_ms())})"
