@@ -59,7 +59,8 @@ def command(
 ) -> None:
     """Publish one event, or many from a file.
 
-    DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id.
+    DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id, and says on
+    stderr which triggers take it, which do not and why.
     """
     if file is not None and (data is not None or kind is not None or id_ is not None):
         raise click.UsageError("--file goes with neither DATA, --as nor --id: its lines say all that", context)
