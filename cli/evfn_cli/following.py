@@ -24,7 +24,7 @@ from evfn_cli import ndjson, states
 from evfn_cli.draft import Attributes, content_type, publication_of_body
 from evfn_cli.opened import Opened
 from evfn_cli.outcome_lines import of_end
-from evfn_cli.publishing import _body, _chunks, _file, _stored
+from evfn_cli.publishing import body_of, opened_file, publications, store
 from evfn_cli.render import escape, out, say, seconds
 from evfn_cli.screen import Screen
 from evfn_cli.server import again, connected
@@ -61,7 +61,7 @@ def follow_one(
 
     `data` is `-` for stdin, `kind` what `--as` said.
     """
-    body = _body(data, kind)
+    body = body_of(data, kind)
     declared = None if body is None else content_type(body, kind)
     one = publication_of_body(topic, body, declared, attributes)
     return asyncio.run(_Following(opened, many=False, as_json=as_json).run(iter([([one], 0)]), most))
@@ -71,9 +71,9 @@ def follow_file(
     opened: Opened, topic: str, file: str, attributes: Attributes, *, most: timedelta, as_json: bool
 ) -> int:
     """Publish a file of JSON lines as one trace and follow it; the exit code."""
-    with _file(file) as (lines, _, name):
+    with opened_file(file) as (lines, _, name):
         count = ndjson.check(lines, name)
-        chunks = _chunks(topic, lines, name, attributes)
+        chunks = publications(topic, lines, name, attributes)
         return asyncio.run(_Following(opened, many=True, as_json=as_json, total=count).run(chunks, most))
 
 
@@ -106,9 +106,10 @@ class _Following:
             try:
                 async with self._screen:
                     ended = await self._follow(connection, follower, chunks, most)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, OSError):
+                # Ctrl-C, or a standard output that cannot be written.
                 if self._published:
-                    what = "the event is" if not self._many else f"{self._published:,} events are"
+                    what = f"{self._published:,} events are" if self._many else "the event is"
                     say(f"{what} stored, and all goes on without you")
                 raise
         return self._conclude(ended, most)
@@ -136,7 +137,7 @@ class _Following:
     async def _publish(self, connection: Connection, follower: Follower, events: list[Publication]) -> None:
         keys = Keys(self._opened.project.settings.key_prefix)
         events = [replace(each, fields=followed(each.fields, self._id)) for each in events]
-        stored = await _stored(connection, keys, events)
+        stored = await store(connection, keys, events)
         # What was found stored was published before, or by a try of ours whose reply was lost.
         found = [
             Place(event.topic, each.stream_id) for event, each in zip(events, stored, strict=True) if each.repeated

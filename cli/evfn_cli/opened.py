@@ -43,21 +43,24 @@ def open_project(context: click.Context, *, filters: bool = True) -> Opened:
 
     A command that runs no filter goes without `filters`, and without warnings.
     """
-    return _open(locate(choices(context), here=Path.cwd(), environ=os.environ), filters=filters)
+    return _open(locate(choices(context), here=Path.cwd(), environ=os.environ), filters=filters, warn=filters)
 
 
 def open_routes(context: click.Context) -> Opened:
-    """The same for a command that only publishes: its triggers know their topics and starts, nothing else."""
+    """The same for a command that only publishes: its triggers know which events they take, and not how they run.
+
+    No warnings: they would be said only when the manifest was edited.
+    """
     location = locate(choices(context), here=Path.cwd(), environ=os.environ)
     project = route_cache.read(location, os.environ)
     if project is not None:
         return Opened(location, project, {})
-    opened = _open(location, filters=False)
+    opened = _open(location, warn=False)
     route_cache.write(location, os.environ, opened.project)
     return opened
 
 
-def _open(location: Location, *, filters: bool) -> Opened:
+def _open(location: Location, *, filters: bool = True, warn: bool) -> Opened:
     from evfn.manifest import load
 
     found = env_file.read(location.env_file)
@@ -70,7 +73,7 @@ def _open(location: Location, *, filters: bool) -> Opened:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         check_filters=filters,
     )
-    if filters:
+    if warn:
         for warning in loaded.warnings:
             say(escape_lines(str(warning)))
     project = loaded.project

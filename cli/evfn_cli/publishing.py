@@ -5,20 +5,17 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from evfn.broker.connection import Connection, ReplyLost
-from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.broker.publish import Publication, Published, publish_many
 from evfn.errors import BrokerError, PublishUnknown
-from evfn.nearest import did_you_mean
-from evfn.topic import Pattern, is_pattern
-from evfn_cli import ndjson
+from evfn_cli import audience, ndjson
 from evfn_cli.draft import TYPES, Attributes, content_type, publication, publication_of_body
 from evfn_cli.opened import Opened
 from evfn_cli.progress import bar
@@ -31,49 +28,81 @@ CHUNK = 500
 def publish_one(
     opened: Opened, topic: str, data: str | None, kind: str | None, attributes: Attributes, *, as_json: bool
 ) -> None:
-    """Publish one event and print its stream id. `data` is `-` for stdin, `kind` what `--as` said."""
-    body = _body(data, kind)
+    """Publish one event, print its stream id and say who takes it. `data` is `-` for stdin, `kind` what `--as` said."""
+    body = body_of(data, kind)
     declared = None if body is None else content_type(body, kind)
-    one = [publication_of_body(topic, body, declared, attributes)]
-    asyncio.run(_publish(opened, topic, iter([(one, 0)]), as_json, ids=True))
+    asyncio.run(_publish_one(opened, publication_of_body(topic, body, declared, attributes), as_json))
 
 
 def publish_file(opened: Opened, topic: str, file: str, attributes: Attributes, *, as_json: bool) -> None:
     """Publish a file of JSON lines, `-` for stdin, whole or not at all where a line has a mistake."""
-    with _file(file) as (lines, size, name):
+    with opened_file(file) as (lines, size, name):
         count = ndjson.check(lines, name)
-        with bar(f"to {topic}", size) as advance:
-            asyncio.run(_publish(opened, topic, _chunks(topic, lines, name, attributes), as_json, advance=advance))
-    say(f"{count:,} event{'' if count == 1 else 's'} published to {topic}")
+        chunks = publications(topic, lines, name, attributes)
+        asyncio.run(_publish_file(opened, topic, chunks, (count, size), as_json))
 
 
-async def _publish(
+async def _publish_one(opened: Opened, event: Publication, as_json: bool) -> None:
+    async with connected(opened) as connection:
+        (stored,) = await store(connection, Keys(opened.project.settings.key_prefix), [event])
+        kept = f"it is stored: {event.topic} {stored.stream_id}"
+        if not as_json:
+            _print(stored.stream_id, kept)
+        if stored.repeated:
+            say("it had been published before and is stored once")
+        triggers = await audience.of_event(connection, opened, event, stored.stream_id)
+        if as_json:
+            _print(json.dumps({**_as_object(event, stored), "triggers": triggers}), kept)
+
+
+async def _publish_file(
     opened: Opened,
     topic: str,
     chunks: Iterator[tuple[list[Publication], int]],
+    whole: tuple[int, int],
     as_json: bool,
-    *,
-    ids: bool = False,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> None:
+    """`whole` is how many events the file holds, and its bytes."""
+    total, size = whole
+    last: tuple[Publication, str] | None = None
+    count = 0
     async with connected(opened) as connection:
-        keys = Keys(opened.project.settings.key_prefix)
-        for events, size in chunks:
-            for event, stored in zip(events, await _stored(connection, keys, events), strict=True):
+        with bar(f"to {topic}", size) as advance:
+            for events, read in chunks:
+                every = await store(connection, Keys(opened.project.settings.key_prefix), events)
+                count += len(every)
+                last = events[-1], every[-1].stream_id
                 if as_json:
-                    told = {"topic": topic, "stream_id": stored.stream_id, "source": event.source, "id": event.id}
-                    out(json.dumps({**told, "repeated": stored.repeated}))
-                elif ids:
-                    out(stored.stream_id)
-                    if stored.repeated:
-                        say("it had been published before and is stored once")
-            advance(size)
-        _say_takers(opened, topic)
-        if not await again(Instances(connection, keys).all):
-            say("no instance is running: what was published waits for the next evfn run")
+                    kept = f"{count:,} of {total:,} events are stored, up to {topic} {last[1]}"
+                    for event, stored in zip(events, every, strict=True):
+                        _print(json.dumps(_as_object(event, stored)), kept)
+                advance(read)
+        say(f"{total:,} event{'' if total == 1 else 's'} published to {topic}")
+        if last is not None:
+            await audience.of_file(connection, opened, *last)
 
 
-async def _stored(connection: Connection, keys: Keys, events: Sequence[Publication]) -> list[Published]:
+def _as_object(event: Publication, stored: Published) -> dict[str, Any]:
+    return {
+        "topic": event.topic,
+        "stream_id": stored.stream_id,
+        "source": event.source,
+        "id": event.id,
+        "repeated": stored.repeated,
+    }
+
+
+def _print(text: str, kept: str) -> None:
+    """Where stdout cannot be written, what was stored before is said, for it was no failure of publishing."""
+    try:
+        out(text)
+    except OSError:
+        say(kept)
+        raise
+
+
+async def store(connection: Connection, keys: Keys, events: Sequence[Publication]) -> list[Published]:
+    """Store these in order. Raises PublishUnknown where a reply was lost for good, BrokerError for what is refused."""
     try:
         # Repeating is safe: what an earlier try stored is found by its source and id.
         results = await again(lambda: publish_many(connection, keys, events))
@@ -90,29 +119,23 @@ async def _stored(connection: Connection, keys: Keys, events: Sequence[Publicati
     return stored
 
 
-def _say_takers(opened: Opened, topic: str) -> None:
-    """Where nobody listens, that is most often a slip in the topic's name."""
-    names: set[str] = set()
-    for trigger in opened.project.triggers:
-        names.update(text for text in trigger.topics if not is_pattern(text))
-        if any(Pattern.compile(text).matches(topic) for text in trigger.topics):
-            return
-    say(f"no trigger listens on {topic}{did_you_mean(topic, names)}")
-
-
-def _chunks(topic: str, lines: IO[bytes], name: str, attributes: Attributes) -> Iterator[tuple[list[Publication], int]]:
+def publications(
+    topic: str, lines: IO[bytes], name: str, attributes: Attributes
+) -> Iterator[tuple[list[Publication], int]]:
+    """The events of a file, ready to store, in pieces with their lengths in bytes; `name` is for messages."""
     events = ndjson.read(lines, name)
     while chunk := list(islice(events, CHUNK)):
-        publications = [
+        ready = [
             publication(topic, event, attributes)
             if body is None
             else publication_of_body(topic, body, TYPES["json"], attributes)
             for event, body, _ in chunk
         ]
-        yield publications, sum(size for _, _, size in chunk)
+        yield ready, sum(size for _, _, size in chunk)
 
 
-def _body(data: str | None, kind: str | None) -> bytes | None:
+def body_of(data: str | None, kind: str | None) -> bytes | None:
+    """The data of an event as its argument, or stdin, gives them; None for none."""
     if data != "-":
         return None if data is None else data.encode("utf-8", "surrogateescape")
     body = sys.stdin.buffer.read() if sys.stdin is not None else b""
@@ -121,7 +144,8 @@ def _body(data: str | None, kind: str | None) -> bytes | None:
 
 
 @contextmanager
-def _file(name: str) -> Iterator[tuple[IO[bytes], int, str]]:
+def opened_file(name: str) -> Iterator[tuple[IO[bytes], int, str]]:
+    """A file, or stdin for `-`, with its size and its name for messages."""
     if name != "-":
         with Path(name).open("rb") as file:
             yield file, Path(name).stat().st_size, name

@@ -1,5 +1,5 @@
 """What `evfn emit` needs of a manifest that was found valid: kept in the state folder, because checking it anew costs
-more time than publishing. Only names, topics and starts are kept; no filter, no environment, nothing secret.
+more time than publishing. Only what says who takes an event is kept; no environment, nothing secret.
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evfn.project import Location, prepare_state
-from evfn.trigger import Project, Settings, Start, StartAt, Trigger
+from evfn.trigger import DataMode, Project, Settings, Start, StartAt, TopicRules, Trigger
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def read(location: Location, environ: Mapping[str, str]) -> Project | None:
@@ -27,13 +27,15 @@ def read(location: Location, environ: Mapping[str, str]) -> Project | None:
                 each["name"],
                 tuple(each["topics"]),
                 each["function"],
+                filter=each["filter"],
                 start=_start(each["start"]),
                 emits=tuple(each["emits"]),
                 enabled=each["enabled"],
             )
             for each in kept["triggers"]
         )
-        return Project(kept["name"], triggers, settings=Settings(key_prefix=kept["key_prefix"]))
+        topics = tuple((name, TopicRules(DataMode(mode))) for name, mode in kept["topics"].items())
+        return Project(kept["name"], triggers, topics, Settings(key_prefix=kept["key_prefix"]))
     return None
 
 
@@ -43,11 +45,13 @@ def write(location: Location, environ: Mapping[str, str], project: Project) -> N
         "of": _fingerprint(location, environ),
         "name": project.name,
         "key_prefix": project.settings.key_prefix,
+        "topics": {name: rules.data.value for name, rules in project.topics},
         "triggers": [
             {
                 "name": each.name,
                 "topics": each.topics,
                 "function": each.function,
+                "filter": each.filter,
                 "start": _written(each.start),
                 "emits": each.emits,
                 "enabled": each.enabled,

@@ -1,8 +1,10 @@
 """A command's way to the project's server: named on stderr, started where it is the embedded one and nobody runs it."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from evfn.broker.connection import Connection, mask
@@ -33,11 +35,20 @@ async def server_url(location: Location) -> AsyncIterator[str]:
 
     say(f"server: embedded ({escape(server.source)})")
     embedded = EmbeddedServer(location.state)
+    folder = _relative(location.state)
+    is_new = not (location.state / "data").exists()
     await embedded.start()
+    if is_new and location.state_named:
+        # A slip in its name would otherwise look as if all events were gone.
+        say(f"made a new, empty store in {escape(folder)}")
     try:
         yield embedded.url
     finally:
         await embedded.stop()
+
+
+def _relative(folder: Path) -> str:
+    return os.path.relpath(folder)
 
 
 @asynccontextmanager

@@ -65,6 +65,16 @@ def read(folder: Path) -> dict[str, dict[str, str | None]]:
     return found
 
 
+def problems(folder: Path) -> dict[str, str]:
+    """Trigger → why its events wait, for those that are broken or blocked in an instance of this folder."""
+    waits = (TriggerState.BROKEN.value, TriggerState.BLOCKED.value)
+    return {
+        trigger: state["problem"] or "its function does not load"
+        for trigger, state in read(folder).items()
+        if state["state"] in waits
+    }
+
+
 def _badness(state: dict[str, str | None]) -> int:
     word = state["state"]
     return _WORST_LAST.index(word) if word in _WORST_LAST else 0

@@ -33,12 +33,12 @@ def invoke(
     trigger = _trigger(opened, target)
     topic = next((text for text in trigger.topics if not is_pattern(text)), "invoke")
     event = sample.from_data(data, topic) if file is None else sample.from_file(file, topic)
-    _say_if_skipped(opened, trigger, event)
+    verdict = _filtered(opened, trigger, event)
     if debug:
         return debugger.start(opened, trigger, _delivery(trigger, event))
     outcome, elapsed = asyncio.run(_invoke(opened, trigger, event))
     if as_json:
-        out(json.dumps(as_object(trigger, outcome, elapsed)))
+        out(json.dumps({**as_object(trigger, outcome, elapsed), "filter": verdict}))
     else:
         show(opened.location.folder, trigger, outcome, elapsed)
     return isinstance(outcome, Succeeded)
@@ -58,19 +58,23 @@ def _trigger(opened: Opened, target: str) -> Trigger:
     return Trigger("invoke", (), function, emits=(RETURNED,))
 
 
-def _say_if_skipped(opened: Opened, trigger: Trigger, event: Sample) -> None:
+def _filtered(opened: Opened, trigger: Trigger, event: Sample) -> bool | str | None:
+    """Say what the trigger's filter decides: True, False, `error: …`, or None where there is no filter."""
     if trigger.filter is None:
-        return
+        return None
     topic = event.publication.topic
-    mode = dict(opened.project.topics).get(topic)
-    subject = Subject(
-        topic, event.stream_id, list(event.publication.fields), DataMode.AUTO if mode is None else mode.data
-    )
+    modes = {name: rules.data for name, rules in opened.project.topics}
+    subject = Subject(topic, event.stream_id, list(event.publication.fields), modes.get(topic, DataMode.AUTO))
+    condition = Filter.compile(trigger.filter)
     try:
-        if not Filter.compile(trigger.filter).matches(subject):
-            say(f"the filter of {trigger.name} is false for this event: `evfn run` would skip it")
+        if condition.matches(subject):
+            say("filter: true")
+            return True
     except FilterError as error:
-        say(f"the filter of {trigger.name} has an error on this event, `evfn run` would skip it: {escape(str(error))}")
+        say(f"filter: error, {escape(str(error))}: `evfn run` would skip it")
+        return f"error: {error}"
+    say(f"filter: false, {escape(condition.explain(subject))}: `evfn run` would skip it")
+    return False
 
 
 async def _invoke(opened: Opened, trigger: Trigger, event: Sample) -> tuple[Outcome, timedelta]:

@@ -40,6 +40,8 @@ class Location:
     manifest: Path
     functions: Path
     state: Path
+    state_named: bool
+    """Whether an option or a variable named the state folder, as typos are made there."""
     name: str | None
     server: Server
 
@@ -67,6 +69,7 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
         manifest=manifest,
         functions=_absolute(manifest.parent / functions),
         state=state_folder,
+        state_named=bool(state),
         name=choices.name or environ.get("EVFN_NAME") or None,
         server=_server(choices.redis, environ, state_folder),
     )

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,9 @@ def shell(project: Sandbox, command: str, **environment: str) -> subprocess.Comp
     )
 
 
-def test_help_is_quick_and_lists_every_command(project: Sandbox) -> None:
-    """Nothing is imported that help does not need; the bound leaves room for a busy machine."""
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        said = project.evfn("--help").stdout
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.6
+def test_help_lists_every_command(project: Sandbox) -> None:
+    """Each with a line on what it does."""
+    said = project.evfn("--help").stdout
     for command in ("check", "run", "emit", "invoke", "status", "dlq", "schema"):
         assert re.search(rf"^  {command} ", said, re.MULTILINE)
 
@@ -173,6 +167,17 @@ def test_a_state_folder_anywhere_keeps_its_own_events(project: Sandbox, tmp_path
     project.environment["EVFN_STATE"] = str(tmp_path / "elsewhere")
     assert project.status("store")["lag"] == 1
     assert (tmp_path / "elsewhere" / "data").is_dir()
+
+
+@pytest.mark.parametrize("command", ["status", "dlq ls", "emit readings 1", "run --until-idle"])
+def test_a_new_store_is_said_where_its_folder_was_named(project: Sandbox, command: str) -> None:
+    """A slip in `--state` or EVFN_STATE would otherwise look as if all events were gone; the default needs no word."""
+    said = "made a new, empty store in evfm"
+    assert said in project.evfn(*command.split(), "--state", "evfm").stderr.splitlines()
+    assert "made a new" not in project.evfn(*command.split(), "--state", "evfm").stderr
+    assert "made a new" not in project.evfn(*command.split()).stderr
+    project.environment["EVFN_STATE"] = "other"
+    assert said.replace("evfm", "other") in project.evfn(*command.split()).stderr.splitlines()
 
 
 def test_commands_at_the_same_time_share_the_server_and_lose_nothing(project: Sandbox) -> None:

@@ -173,10 +173,27 @@ def test_nobody_listening_is_said_with_the_nearest_name(sandbox: Sandbox) -> Non
     sandbox.function("store", "def handle(event): pass\n")
     done = sandbox.evfn("emit", "readings.temprature", "1")
     assert STREAM_ID.fullmatch(done.stdout)
-    assert "no trigger listens on readings.temprature (did you mean readings.temperature?)" in done.stderr
+    assert "no trigger listens on readings.temprature (nearest: readings.temperature)" in done.stderr
     done = sandbox.evfn("emit", "readings.temperature", "1")
     assert "no trigger listens" not in done.stderr
     assert "no instance is running" in done.stderr
+
+
+@pytest.mark.parametrize("as_json", ["", "--json"])
+def test_where_the_id_cannot_be_written_it_is_said_that_the_event_is_stored(project: Sandbox, as_json: str) -> None:
+    """Exit code 1, for a script did not get its id; but emitting again would be wrong. So for the events of a file."""
+    evfn = f"{sys.executable} -m evfn_cli emit readings.t {as_json}"
+    full = "error: cannot write: No space left on device"
+    done = _shell(project, f"{evfn} 1 > /dev/full")
+    assert done.returncode == 1
+    assert re.search(r"^it is stored: readings\.t \d+-\d+$", done.stderr, re.MULTILINE)
+    assert done.stderr.splitlines()[-1] == full
+    assert project.status("store")["lag"] == 1
+    done = _shell(project, f"printf '1\\n2\\n3\\n' | {evfn} --file - > /dev/full")
+    assert done.returncode == (1 if as_json else 0)
+    if as_json:
+        assert re.search(r"^3 of 3 events are stored, up to readings\.t \d+-\d+$", done.stderr, re.MULTILINE)
+    assert project.status("store")["lag"] == 4
 
 
 def test_an_edited_manifest_is_read_anew(project: Sandbox) -> None:
@@ -189,6 +206,12 @@ def test_an_edited_manifest_is_read_anew(project: Sandbox) -> None:
     project.evfn("emit", "readings.t", "1", expect=2)
     Path(project.folder / ".evfn" / "routes.json").write_text("{")
     project.evfn("emit", "readings.t", "1", expect=2)
+
+
+def _shell(project: Sandbox, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "-c", line], cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=60
+    )
 
 
 def _drain(descriptor: int) -> str:

@@ -70,6 +70,16 @@ def test_a_function_can_be_named_itself(project: Sandbox) -> None:
     assert shown["emits"][0]["event"]["data"]["data"] is None
 
 
+def test_json_has_what_the_filter_decides(project: Sandbox) -> None:
+    """true, false, why it failed, or null where there is none."""
+    found = [
+        json.loads(project.evfn("invoke", "alert", "--json", "--data", data, expect=None).stdout)["filter"]
+        for data in ('{"celsius": 31}', '{"celsius": 3}', "{}")
+    ]
+    assert found == [True, False, "error: no field 'celsius' (has: none)"]
+    assert json.loads(project.evfn("invoke", "quiet", "--json").stdout)["filter"] is None
+
+
 def test_a_cloudevent_from_a_file_keeps_its_attributes(project: Sandbox) -> None:
     """The same form that `emit --file` takes."""
     event = {"specversion": "1.0", "id": "i", "source": "s", "type": "kind", "data": [1]}
@@ -79,12 +89,20 @@ def test_a_cloudevent_from_a_file_keeps_its_attributes(project: Sandbox) -> None
 
 
 def test_what_a_trigger_would_do_with_it_is_said(project: Sandbox) -> None:
-    """A filter that is false or fails, a value that nobody takes."""
-    done = project.evfn("invoke", "alert", "--data", '{"celsius": 3}')
-    assert "the filter of alert is false for this event" in done.stderr
-    done = project.evfn("invoke", "alert", "--data", "{}", expect=1)
-    assert "the filter of alert has an error on this event" in done.stderr
-    assert "KeyError: 'celsius'" in done.stderr
+    """What its filter decides and why, a value that nobody takes."""
+    cases = [
+        ('{"celsius": 31}', 0, "filter: true"),
+        (
+            '{"celsius": 3}',
+            0,
+            "filter: false, event.data.celsius > 30 is false (event.data.celsius is 3): `evfn run` would skip it",
+        ),
+        ("{}", 1, "filter: error, no field 'celsius' (has: none): `evfn run` would skip it"),
+    ]
+    for data, code, said in cases:
+        assert said in project.evfn("invoke", "alert", "--data", data, expect=code).stderr.splitlines()
+    assert "KeyError: 'celsius'" in project.evfn("invoke", "alert", "--data", "{}", expect=1).stderr
+    assert "filter:" not in project.evfn("invoke", "climate:value").stderr
     done = project.evfn("invoke", "quiet")
     assert "it returned a value, which is dropped: quiet has no `emits`" in done.stderr
 

@@ -66,10 +66,11 @@ def command(
 ) -> int:
     """Publish one event, or many from a file.
 
-    DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id.
+    DATA is JSON if it begins with { or [, else text; - reads it from stdin. Prints the event's stream id, and says on
+    stderr which triggers take it, which do not and why.
 
-    With --wait it shows what every trigger makes of it, and of what is emitted there. It ends with 0 when all succeeded
-    or was skipped, 3 when something became a dead letter, 1 when the time is up or a function does not load.
+    With --wait it shows instead what every trigger makes of it, and of what is emitted there. It ends with 0 when all
+    succeeded or was skipped, 3 when something became a dead letter, 1 when the time is up or a function does not load.
     """
     if file is not None and (data is not None or kind is not None or id_ is not None):
         raise click.UsageError("--file goes with neither DATA, --as nor --id: its lines say all that", context)
