@@ -8,6 +8,7 @@ from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.broker.publish import Publication
 from evfn.errors import BrokerError
+from evfn.filter import one_line
 from evfn.nearest import nearest
 from evfn.services.audience import Stance, Verdict, audience
 from evfn.trigger import Project
@@ -36,7 +37,7 @@ async def of_file(connection: Connection, opened: Opened, last: Publication, str
         return
     filters = {each.name: each.filter for each in opened.project.triggers if each.filter is not None}
     lines = [
-        f"{each.trigger}: where {shorten(' '.join(filters[each.trigger].split()))}"
+        f"{each.trigger}: where {shorten(one_line(filters[each.trigger]))}"
         if each.stance is Stance.TAKES and each.trigger in filters
         else each.line
         for each in verdicts

@@ -68,11 +68,7 @@ def read(folder: Path) -> dict[str, dict[str, str | None]]:
 def problems(folder: Path) -> dict[str, str]:
     """Trigger → why its events wait, for those that are broken or blocked in an instance of this folder."""
     waits = (TriggerState.BROKEN.value, TriggerState.BLOCKED.value)
-    return {
-        trigger: state["problem"] or "its function does not load"
-        for trigger, state in read(folder).items()
-        if state["state"] in waits
-    }
+    return {trigger: state["problem"] or "" for trigger, state in read(folder).items() if state["state"] in waits}
 
 
 def _badness(state: dict[str, str | None]) -> int:

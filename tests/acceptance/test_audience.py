@@ -81,7 +81,7 @@ def test_of_a_file_it_is_said_who_listens(project: Sandbox) -> None:
     assert lines == [
         "2 events published to readings.temperature",
         "heat-alert: where event.data.celsius > 30",
-        "cold-alert: where event.data.station == 'x' // ours && event.data.celsius < 0",
+        "cold-alert: where event.data.station == 'x' && event.data.celsius < 0",
         "frost: where event.data.dew_point < 0.5",
         "store: disabled, its events wait",
         f"late: no, {LATE}",

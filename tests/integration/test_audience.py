@@ -113,6 +113,8 @@ async def test_a_broken_trigger_says_why_in_one_line(connection: Connection) -> 
     found = await audience(connection, project(late, LISTENS), TOPIC, "5-0", HOT, problems=problems)
     assert [each.stance for each in found] == [Stance.LATER, Stance.BROKEN]
     assert found[1].line == "alert: broken, functions/climate.py:3: invalid syntax; its events wait"
+    (unsaid,) = await audience(connection, project(LISTENS), TOPIC, "5-0", HOT, problems={"alert": ""})
+    assert unsaid.line == "alert: broken, its function does not load; its events wait"
 
 
 async def test_data_are_read_as_the_topic_says(connection: Connection) -> None:

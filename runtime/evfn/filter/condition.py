@@ -8,7 +8,7 @@ from typing import Any
 from evfn.filter import lookup
 from evfn.filter.engine import engine
 from evfn.filter.errors import FilterError, FilterSyntaxError
-from evfn.filter.explanation import conjuncts, sentence
+from evfn.filter.explanation import conjuncts, one_line, sentence
 from evfn.filter.failure import explain_failure, explain_refusal
 from evfn.filter.lookup import ABSENT, Subject
 from evfn.filter.members import Member, flatten
@@ -97,7 +97,7 @@ class Filter:
                 condition = Filter.compile(part)
                 if not condition.matches(subject):
                     return sentence(part, condition._bindings, subject)
-        return sentence(" ".join(self.source.split()), self._bindings, subject)
+        return sentence(one_line(self.source), self._bindings, subject)
 
 
 def _compile(source: str) -> Any:

@@ -21,6 +21,11 @@ def conjuncts(source: str) -> list[str]:
     return [_text(part) for part in _parts(tokenize(source))]
 
 
+def one_line(source: str) -> str:
+    """A filter without its lines and comments."""
+    return _text(tokenize(source))
+
+
 def sentence(part: str, members: Sequence[Member], subject: Subject) -> str:
     """That `part` is false for this event, and what the members it names hold."""
     paths = list(dict.fromkeys(member.path for member in members))

@@ -105,8 +105,9 @@ def _behind(trigger: Trigger, stream_id: str, position: str | KeyTaken) -> Verdi
 def _verdict(trigger: Trigger, subject: Subject, problem: str | None) -> Verdict:
     if not trigger.enabled:
         return Verdict(trigger.name, Stance.DISABLED, _WAIT)
-    if problem:
-        return Verdict(trigger.name, Stance.BROKEN, f"{problem.splitlines()[0]}; {_WAIT}")
+    if problem is not None:
+        why = problem.strip().partition("\n")[0] or "its function does not load"
+        return Verdict(trigger.name, Stance.BROKEN, f"{why}; {_WAIT}")
     if trigger.filter is None:
         return Verdict(trigger.name, Stance.TAKES)
     condition = Filter.compile(trigger.filter)
