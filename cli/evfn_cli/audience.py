@@ -63,14 +63,19 @@ async def _say(connection: Connection, opened: Opened, topic: str, verdicts: lis
     for line in lines:
         say(escape(line))
     if not verdicts:
-        written = {text for trigger in opened.project.triggers for text in trigger.topics}
-        near = nearest(topic, written)
-        say(f"no trigger listens on {topic}" + (f" (nearest: {near})" if near is not None else ""))
-    elif any(each.stance is Stance.TAKES for each in verdicts) and not await _is_running(connection, opened):
+        say_nobody(opened, topic)
+    elif any(each.stance is Stance.TAKES for each in verdicts) and not await is_running(connection, opened):
         say("no instance is running: they will run at the next evfn run")
 
 
-async def _is_running(connection: Connection, opened: Opened) -> bool:
+def say_nobody(opened: Opened, topic: str) -> None:
+    """Where nobody listens, that is most often a slip in the topic's name."""
+    written = {text for trigger in opened.project.triggers for text in trigger.topics}
+    near = nearest(topic, written)
+    say(f"no trigger listens on {topic}" + (f" (nearest: {near})" if near is not None else ""))
+
+
+async def is_running(connection: Connection, opened: Opened) -> bool:
     """Whether an instance may take it: one with a lease, unless its lock here says that it died."""
     try:
         leases = await again(Instances(connection, Keys(opened.project.settings.key_prefix)).all)

@@ -1,16 +1,14 @@
 """`evfn emit --wait`: publishes, follows what that causes to its end, and says how it ended."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from evfn import instance_lock
 from evfn.broker.connection import Connection
-from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
+from evfn.broker.position import numbers
 from evfn.broker.publish import Publication
 from evfn.errors import UsageError
 from evfn.event import followed, new_trace, trace_of
@@ -21,6 +19,7 @@ from evfn.trace.report import Fate, Place, Told
 from evfn.trace.trace import Open, Trace
 from evfn.trace.tree import Standing
 from evfn_cli import ndjson, states
+from evfn_cli.audience import is_running, say_nobody
 from evfn_cli.draft import Attributes, content_type, publication_of_body
 from evfn_cli.opened import Opened
 from evfn_cli.outcome_lines import of_end
@@ -64,7 +63,7 @@ def follow_one(
     body = body_of(data, kind)
     declared = None if body is None else content_type(body, kind)
     one = publication_of_body(topic, body, declared, attributes)
-    return asyncio.run(_Following(opened, many=False, as_json=as_json).run(iter([([one], 0)]), most))
+    return asyncio.run(_Following(opened, topic, many=False, as_json=as_json).run(iter([([one], 0)]), most))
 
 
 def follow_file(
@@ -74,14 +73,15 @@ def follow_file(
     with opened_file(file) as (lines, _, name):
         count = ndjson.check(lines, name)
         chunks = publications(topic, lines, name, attributes)
-        return asyncio.run(_Following(opened, many=True, as_json=as_json, total=count).run(chunks, most))
+        return asyncio.run(_Following(opened, topic, many=True, as_json=as_json, total=count).run(chunks, most))
 
 
 class _Following:
     """One `emit --wait`. `total` is how many events are published."""
 
-    def __init__(self, opened: Opened, *, many: bool, as_json: bool, total: int = 1) -> None:
+    def __init__(self, opened: Opened, topic: str, *, many: bool, as_json: bool, total: int = 1) -> None:
         self._opened = opened
+        self._topic = topic
         self._as_json = as_json
         self._many = many
         self._total = total
@@ -89,6 +89,7 @@ class _Following:
         self._trace = Trace(opened.project, many=many)
         self._screen = Screen(self._trace, total, as_json=as_json)
         self._published = 0
+        self._newest = (0, 0)
         self._before = 0
         self._dead: dict[str, None] = {}
 
@@ -125,28 +126,27 @@ class _Following:
             if following is None:
                 return Ended.SETTLED
             follower.complete = True
-            if self._trace.counts.waiting and not await self._is_running(connection):
-                say("no instance is running: start one with evfn run")
+            await self._say_who_is_missing(connection)
             return await following
         finally:
             if following is not None:
                 following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
+                await asyncio.gather(following, return_exceptions=True)
 
     async def _publish(self, connection: Connection, follower: Follower, events: list[Publication]) -> None:
         keys = Keys(self._opened.project.settings.key_prefix)
         events = [replace(each, fields=followed(each.fields, self._id)) for each in events]
         stored = await store(connection, keys, events)
+        places = [Place(event.topic, each.stream_id) for event, each in zip(events, stored, strict=True)]
         # What was found stored was published before, or by a try of ours whose reply was lost.
-        found = [
-            Place(event.topic, each.stream_id) for event, each in zip(events, stored, strict=True) if each.repeated
-        ]
-        others = set(found) - await self._ours(connection, keys, found)
-        for event, each in zip(events, stored, strict=True):
-            place = Place(event.topic, each.stream_id)
+        found = {place for place, each in zip(places, stored, strict=True) if each.repeated}
+        others = found - await self._ours(connection, keys, list(found))
+        # The same event twice in a file is one; ids only grow, so what an earlier piece held is not above its newest.
+        new = [place for place in dict.fromkeys(places) if numbers(place.stream_id) > self._newest]
+        for place in new:
             if place not in others:
                 follower.published(place)
+        self._newest = max([self._newest, *(numbers(place.stream_id) for place in new)])
         self._published += len(events)
         self._before += len(others)
         self._screen.published = self._published
@@ -166,14 +166,15 @@ class _Following:
             if isinstance(reply, list) and reply and trace_of(reply[0][1]) == self._id
         }
 
-    async def _is_running(self, connection: Connection) -> bool:
-        leases = await again(Instances(connection, Keys(self._opened.project.settings.key_prefix)).all)
-        state = self._opened.location.state
-        return any(instance_lock.held(state, each) is not False for each in leases)
+    async def _say_who_is_missing(self, connection: Connection) -> None:
+        if not self._trace.listeners.on(self._topic):
+            say_nobody(self._opened, self._topic)
+        if self._trace.counts.waiting and not await is_running(connection, self._opened):
+            say("no instance is running: start one with evfn run")
 
     def _broken(self) -> dict[str, str]:
         return {
-            trigger: state["problem"] or "its function does not load"
+            trigger: state["problem"] or ""
             for trigger, state in states.read(self._opened.location.state).items()
             if state["state"] == TriggerState.BROKEN.value
         }

@@ -227,6 +227,24 @@ def test_an_event_nobody_follows_leaves_no_trace(project: Sandbox, server: RealS
         assert server.command("XLEN", "work") == b":2"
 
 
+def test_an_event_twice_in_a_file_is_one(project: Sandbox) -> None:
+    """Also far apart: it is stored once, and followed once."""
+    event = json.dumps({"specversion": "1.0", "id": "same", "source": "s", "data": {}})
+    lines = [event, event, *["{}"] * 1000, event]
+    with project.running():
+        done = project.evfn("emit", "work", "--file", "-", "--wait", stdin="\n".join(lines))
+    assert done.stdout.startswith("work  1,001 events\n├─ first   1,001 ok\n")
+    assert "published before" not in done.stderr
+
+
+def test_where_nobody_listens_it_ends_at_once(project: Sandbox) -> None:
+    """With the nearest name, for that is most often a slip."""
+    done = project.evfn("emit", "wrok", "{}", "--wait")
+    assert re.fullmatch(r"wrok \d+-\d+\n", done.stdout)
+    assert "no trigger listens on wrok (nearest: work)" in done.stderr
+    assert "no instance" not in done.stderr
+
+
 def test_on_a_server_without_groups_nothing_is_waited_for(project: Sandbox, server: RealServer) -> None:
     """A trigger that begins with what comes after its first run does not take the event, and says so."""
     project.environment["EVFN_REDIS_URL"] = server.url
