@@ -113,6 +113,18 @@ def test_embedded_server_killed_under_the_instance(sandbox: Sandbox) -> None:
         wait_until(lambda: "2" in sandbox.notes(), description="the event after the kill ran")
 
 
+def test_what_a_dead_instance_had_not_filtered_is_filtered(remote: Sandbox, server: RealServer) -> None:
+    """Events that it had fetched, and no more, are taken over like new ones: the filter decides on them first."""
+    remote.manifest("any: {topic: work, function: 'any:run', filter: event.data.n > 1, start: earliest}")
+    remote.emit("work", {"n": 1}, {"n": 2}, {})
+    server.command("XGROUP", "CREATE", "work", "sandbox/any", "0")
+    server.command("XREADGROUP", "GROUP", "sandbox/any", "ghost", "STREAMS", "work", ">")
+    remote.run()
+    assert remote.notes() == ["2"]
+    status = remote.status("any")
+    assert (status["delivered"], status["filtered"], status["filter_errors"], status["succeeded"]) == (3, 2, 1, 1)
+
+
 def test_search_among_very_many_keys_is_said_to_be_slow(remote: Sandbox, server: RealServer) -> None:
     """Only patterns search: with exact topics alone the number of keys is of no interest."""
     server.command("DEBUG", "POPULATE", 100_001, "filler")

@@ -238,6 +238,10 @@ class Dispatcher:
                 # Trimmed by somebody: the claim took it off the list and counted it as dropped.
                 self.unsettled -= 1
                 continue
+            # It may have been fetched and no more: then nobody asked the filter.
+            if source is Source.TOPIC and (skipped := self._intake.skip(subscription.topic, claim.id, claim.fields)):
+                subscription.settlers[source].settle(Settling(entries=[skipped]))
+                continue
             delivery = (
                 self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
                 if source is Source.TOPIC

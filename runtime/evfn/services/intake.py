@@ -78,6 +78,13 @@ class Intake:
             return Taken(held=held, dropped=dropped)
         return await self._filtered(self._filter, subscription, entries, now_ms, dropped)
 
+    def skip(self, topic: str, entry: bytes, fields: list[bytes]) -> Entry | None:
+        """The settling of one that the filter does not let through; None for one that is to run."""
+        if self._filter is None:
+            return None
+        matches = self._matches(self._filter, Subject(topic, entry.decode(), fields, self._modes(topic)))
+        return None if matches is True else self._skipped(self._filter, topic, entry, fields, matches)
+
     def from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
         """A first delivery."""
         stream_id = entry.decode()
@@ -140,28 +147,36 @@ class Intake:
                 continue
             if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
                 await asyncio.sleep(0)
-            subject = Subject(subscription.topic, entry.decode(), fields, mode)
-            failure: FilterError | None = None
-            try:
-                matches = condition.matches(subject)
-            except FilterError as error:
-                matches, failure = False, error
-                self._show(subscription.topic, entry, subject, error)
-            if matches:
+            matches = self._matches(condition, Subject(subscription.topic, entry.decode(), fields, mode))
+            if matches is True:
                 held.append(self.from_topic(subscription, entry, fields, now_ms))
             elif fields[0] == TRACED:
-                why = condition.explain(subject) if failure is None else str(failure)
-                reported.append(
-                    self._reports.skipped(subscription.topic, entry, fields, why, error=failure is not None)
-                )
+                reported.append(self._skipped(condition, subscription.topic, entry, fields, matches))
             else:
                 filtered.append(entry)
-                errors += failure is not None
+                errors += matches is not False
         return Taken(held, filtered, reported, errors, dropped)
 
-    def _show(self, topic: str, entry: bytes, subject: Subject, error: FilterError) -> None:
+    def _matches(self, condition: Filter, subject: Subject) -> bool | FilterError:
+        """Whether the event passes; the filter's error on it, shown where it is the first, is told from false."""
+        try:
+            return condition.matches(subject)
+        except FilterError as error:
+            self._show(subject, error)
+            return error
+
+    def _skipped(
+        self, condition: Filter, topic: str, entry: bytes, fields: list[bytes], failed: bool | FilterError
+    ) -> Entry:
+        if isinstance(failed, FilterError):
+            return self._reports.skipped(topic, entry, fields, str(failed), error=True)
+        subject = Subject(topic, entry.decode(), fields, self._modes(topic))
+        return self._reports.skipped(topic, entry, fields, condition.explain(subject), error=False)
+
+    def _show(self, subject: Subject, error: FilterError) -> None:
         """The first error of a trigger's filter is shown with its event; the rest is counted."""
         if not self._failure_shown:
             self._failure_shown = True
             failure = Failure("evfn.FilterError", str(error))
-            self._listener.tell(FilterFailed(self._trigger, topic, entry.decode(), failure, subject.preview()))
+            topic, stream_id = str(subject.attribute("topic")), str(subject.attribute("stream_id"))
+            self._listener.tell(FilterFailed(self._trigger, topic, stream_id, failure, subject.preview()))
