@@ -193,7 +193,7 @@ class _Following:
         counts = self._trace.counts
         code = 1 if ended is not Ended.SETTLED or self._before else 3 if counts.dead_lettered else 0
         if self._as_json:
-            out(json.dumps(of_end(self._trace, ended, code)))
+            out(json.dumps(of_end(self._trace, code)))
         if self._many:
             say(f"{self._published:,} event{'' if self._published == 1 else 's'} published")
         if self._before and self._many:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from evfn.services.follower import Ended
 from evfn.trace.report import Told
 from evfn.trace.trace import Trace
 from evfn.trace.tree import Standing
@@ -32,12 +31,12 @@ def of_told(told: Told) -> dict[str, Any]:
     }
 
 
-def of_end(trace: Trace, ended: Ended, code: int) -> dict[str, Any]:
-    """The last line."""
+def of_end(trace: Trace, code: int) -> dict[str, Any]:
+    """The last line; `code` is the exit code."""
     counts = trace.counts
     return {
         "version": 1,
-        "done": ended is Ended.SETTLED,
+        "done": code != 1,
         "exit": code,
         "events": sum(trace.summary.events.values()),
         "succeeded": counts.succeeded,

@@ -239,7 +239,7 @@ def test_an_event_twice_in_a_file_is_one(project: Sandbox) -> None:
 
 def test_where_nobody_listens_it_ends_at_once(project: Sandbox) -> None:
     """With the nearest name, for that is most often a slip."""
-    done = project.evfn("emit", "wrok", "{}", "--wait")
+    done = project.evfn("emit", "wrok", "{}", "--wait", "--timeout", "999999999999w")
     assert re.fullmatch(r"wrok \d+-\d+\n", done.stdout)
     assert "no trigger listens on wrok (nearest: work)" in done.stderr
     assert "no instance" not in done.stderr

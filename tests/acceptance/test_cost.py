@@ -85,6 +85,7 @@ def imported(project: Sandbox, *arguments: str) -> set[str]:
 
 HEAVY = {"pydantic", "yaml", "rich", "rq", "watchfiles", "typer", "prompt_toolkit", "pygments", "cel"}
 HEAVY |= {"evfn.manifest", "evfn.workers", "evfn.functions", "evfn.runtime", "evfn.instance"}
+HEAVY |= {"evfn.trace", "evfn.services.follower", "evfn_cli.following"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["emit", "--help"]], ids=" ".join)

@@ -77,7 +77,8 @@ class Follower:
         while True:
             if deadline is None and self.complete:
                 deadline = clock.monotonic() + patience.total_seconds()
-            left = BLOCK if deadline is None else timedelta(seconds=deadline - clock.monotonic())
+            seconds = BLOCK.total_seconds() if deadline is None else deadline - clock.monotonic()
+            left = timedelta(seconds=min(seconds, BLOCK.total_seconds()))
             try:
                 await self._meet_listeners()
                 self._on_look()
@@ -86,7 +87,7 @@ class Follower:
                     return Ended.STUCK if counts.stuck else Ended.SETTLED
                 if left <= timedelta(0):
                     return Ended.TIME_UP
-                await self._read(min(left, BLOCK))
+                await self._read(left)
                 self._trouble(None)
             except BrokerUnavailable as error:
                 if left <= timedelta(0):

@@ -34,7 +34,7 @@ class Reports:
         fate = Fate.FILTER_ERROR if error else Fate.SKIPPED
         stream_id = entry_id.decode()
         origin = _origin(stream_id, fields)
-        report = Report(self._project, self._trigger.name, topic, stream_id, *origin, fate, reason[:REASON])
+        report = Report(self._project, self._trigger.name, topic, stream_id, *origin, fate, _clean(reason, REASON))
         return Entry.ack(entry_id, counters=counters, traced=_traced(fields, report))
 
     def ended(
@@ -70,7 +70,7 @@ class Reports:
         return _traced(held.fields, report)
 
     def _error(self, failure: Failure) -> tuple[str, str, str]:
-        return failure.type, failure.message[:MESSAGE], place_in(failure, self._folder)
+        return failure.type, _clean(failure.message, MESSAGE), place_in(failure, self._folder)
 
 
 def _traced(fields: Sequence[bytes], report: Report) -> Traced | None:
@@ -83,6 +83,11 @@ def _origin(stream_id: str, fields: Sequence[bytes]) -> tuple[str, tuple[str, st
     cause = cause_of(fields)
     caused_by = None if cause is None else (cause.topic, cause.stream_id, cause.trigger)
     return StoredEvent("", stream_id, list(fields)).attribute("id") or stream_id, caused_by
+
+
+def _clean(text: str, limit: int) -> str:
+    # A report must never fail to be packed, whatever an event or an exception holds.
+    return text[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 def _how(outcome: Outcome) -> str:
