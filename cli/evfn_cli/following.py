@@ -90,6 +90,7 @@ class _Following:
         self._screen = Screen(self._trace, total, as_json=as_json)
         self._published = 0
         self._newest = (0, 0)
+        self._problem: str | None = None
         self._before = 0
         self._dead: dict[str, None] = {}
 
@@ -123,6 +124,8 @@ class _Following:
                 await self._publish(connection, follower, events)
                 # Followed from the first ones on: of a large file much is done before the last event is published.
                 following = following or asyncio.create_task(follower.follow(most))
+            if self._many:
+                self._say_published()
             if following is None:
                 return Ended.SETTLED
             follower.complete = True
@@ -166,6 +169,11 @@ class _Following:
             if isinstance(reply, list) and reply and trace_of(reply[0][1]) == self._id
         }
 
+    def _say_published(self) -> None:
+        say(f"{self._total:,} event{'' if self._total == 1 else 's'} published to {self._topic}")
+        if self._before:
+            say(f"{self._before:,} of {self._total:,} had been published before; what they caused is not followed")
+
     async def _say_who_is_missing(self, connection: Connection) -> None:
         if not self._trace.listeners.on(self._topic):
             say_nobody(self._opened, self._topic)
@@ -186,18 +194,15 @@ class _Following:
         self._screen.told(told)
 
     def _trouble(self, problem: str | None) -> None:
-        if problem is not None:
+        if problem is not None and problem != self._problem:
             say(f"{escape(problem)}; trying again")
+        self._problem = problem
 
     def _conclude(self, ended: Ended, most: timedelta) -> int:
         counts = self._trace.counts
         code = 1 if ended is not Ended.SETTLED or self._before else 3 if counts.dead_lettered else 0
         if self._as_json:
             out(json.dumps(of_end(self._trace, code)))
-        if self._many:
-            say(f"{self._published:,} event{'' if self._published == 1 else 's'} published")
-        if self._before and self._many:
-            say(f"{self._before:,} of {self._total:,} had been published before; what they caused is not followed")
         for trigger in self._dead:
             say(f"to see why: evfn dlq show {trigger}")
         if ended is Ended.TIME_UP:
