@@ -7,11 +7,11 @@ from typing import Any
 
 from evfn.broker.dead_letters import DeadLetter
 from evfn.broker.record import Record
-from evfn.errors import InvalidData
-from evfn.event import Entry, Event, decode, to_json
+from evfn.event import Entry, Event, to_json
 from evfn.settlement import Reason
-from evfn.trigger import DataMode, Project
+from evfn.trigger import Project
 from evfn_cli.render import escape, escape_lines, shorten
+from evfn_cli.stored_event import read
 
 SHOWN_DATA = 2_000
 """Characters of an event's data that `dlq show` prints; `--json` has all of them."""
@@ -88,23 +88,7 @@ def as_text(letter: DeadLetter, project: Project) -> str:
 
 
 def _event(record: Record, project: Project) -> Event:
-    modes = {topic: rules.data for topic, rules in project.topics}
-    mode = modes.get(record.topic, DataMode.AUTO)
-    try:
-        return decode(record.topic, record.stream_id, record.fields, mode)
-    except InvalidData:
-        # What cannot be read as it was declared (that may be why it is here) is shown as the bytes it is.
-        stored = Entry(record.topic, record.stream_id, record.fields)
-        kept = [
-            part
-            for name, value in zip(record.fields[::2], record.fields[1::2], strict=False)
-            if name not in (b"datacontenttype", b"data", b"data_base64")
-            for part in (name, value)
-        ]
-        data = dict(zip(record.fields[::2], record.fields[1::2], strict=False))
-        raw = data.get(b"data", data.get(b"data_base64", b""))
-        kind = [b"datacontenttype", b"application/octet-stream"] if stored.is_cloud_event else []
-        return decode(record.topic, record.stream_id, [*kept, *kind, b"data", raw], DataMode.BYTES)
+    return read(Entry(record.topic, record.stream_id, record.fields), project)
 
 
 def _attributes(event: Event) -> list[str]:

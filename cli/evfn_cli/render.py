@@ -32,6 +32,13 @@ def shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def fit(text: str, columns: int) -> str:
+    """At most so many columns of a terminal, where some characters take two; with an ellipsis as above."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else set_cell_size(text, columns - 1).rstrip() + "…"
+
+
 def out(text: str) -> None:
     """Data, on stdout."""
     click.echo(text)
