@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +25,7 @@ from evfn.trigger import StartAt
 from evfn_cli import stored_event
 from evfn_cli.log import BURST, MOMENT_SECONDS
 from evfn_cli.opened import Opened
-from evfn_cli.render import escape, out, say
+from evfn_cli.render import escape, out, say, terminal_width
 from evfn_cli.server import again, connected
 
 WAIT = timedelta(seconds=1)
@@ -172,7 +170,7 @@ class _Printer:
     def __init__(self, opened: Opened, *, as_json: bool) -> None:
         self._opened = opened
         self._as_json = as_json
-        self._terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._terminal = terminal_width() is not None
         self._topics = 0
         self._moment = time.monotonic()
         self._lines = 0
@@ -202,8 +200,7 @@ class _Printer:
         if self._as_json:
             return json.dumps(stored_event.as_object(event))
         self._topics = max(self._topics, len(entry.topic))
-        width = shutil.get_terminal_size().columns if self._terminal else None
-        return stored_event.as_line(event, topics=self._topics, now=datetime.now(UTC), width=width)
+        return stored_event.as_line(event, topics=self._topics, now=datetime.now(UTC), width=terminal_width())
 
 
 def _pattern(text: str | None) -> Pattern | None:
