@@ -22,10 +22,6 @@ def command(
 
     Without TOPIC those of every topic that the project's triggers listen on or emit to. TOPIC may be a pattern, in
     quotes: 'readings.*'. Nothing is taken from any trigger.
-
-    \b
-    evfn tail readings.temperature
-    evfn tail --from 10m --no-follow --json > last-ten-minutes.ndjson
     """
     if count is not None and since is not None:
         raise click.UsageError("-n counts from the end, --from begins at a place; name one", context)
