@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed, load
 from evfn.functions.reference import parse
 from evfn.functions.results import Origin
-from evfn.outcome import Crashed, Interrupted, Outcome, Succeeded
+from evfn.outcome import Crashed, Failed, Interrupted, Outcome, Succeeded
 from evfn.trigger import DataMode, Trigger
 from evfn.workers.config import worker_config
 from evfn.workers.delivery import Delivery
@@ -106,7 +107,7 @@ def main() -> int:
         return _NOT_LOADED
     began = time.monotonic()
     try:
-        outcome: Outcome = function.run(delivery)
+        outcome = _as_without_us(function.run(delivery))
     except KeyboardInterrupt:
         outcome = Interrupted("Ctrl-C")
     except SystemExit as error:
@@ -114,6 +115,16 @@ def main() -> int:
     trigger = Trigger(config.trigger, (), config.function, emits=tuple(config.emits))
     show(project, trigger, outcome, timedelta(seconds=time.monotonic() - began))
     return 0 if isinstance(outcome, Succeeded) else 1
+
+
+def _as_without_us(outcome: Outcome) -> Outcome:
+    """What a worker would have told: no frame of this module; `q` at a breakpoint() is no failure of the function."""
+    if not isinstance(outcome, Failed):
+        return outcome
+    if outcome.failure.type == "bdb.BdbQuit":
+        return Interrupted("the debugger was left before the function ended")
+    frames = tuple(frame for frame in outcome.failure.frames if frame.file != __file__)
+    return replace(outcome, failure=replace(outcome.failure, frames=frames))
 
 
 class _Watched(functools.partial[Any]):
@@ -162,7 +173,7 @@ def _look() -> None:
     # Who left a debugger that breakpoint() opened does not want the next one.
     if error is not None and error.__traceback__ is not None and not isinstance(error, bdb.BdbQuit):
         say(escape_lines(f"{type(error).__name__}: {error}"))
-        pdb.post_mortem(error.__traceback__)
+        pdb.post_mortem(error.__traceback__.tb_next or error.__traceback__)
 
 
 if __name__ == "__main__":
