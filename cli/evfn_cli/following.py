@@ -26,12 +26,12 @@ from evfn_cli import stored_event
 from evfn_cli.log import BURST, MOMENT_SECONDS
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say, terminal_width
+from evfn_cli.search_pace import SearchPace
 from evfn_cli.server import again, connected
 
 WAIT = timedelta(seconds=1)
 """How long one call waits at the server for the next event."""
-REDISCOVER_SECONDS = 5.0
-"""How often a pattern is looked up again: that searches all keys of the server."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Following:
         self._keys = Keys(opened.project.settings.key_prefix)
         self._printer = _Printer(opened, as_json=wanted.as_json)
         self._bad: set[str] = set()
+        self._pace = SearchPace()
 
     async def run(self) -> None:
         """Until cancelled, or until what there is has been shown where nothing is to be followed."""
@@ -68,7 +69,7 @@ class Following:
 
     async def _begin(self, connection: Connection, streams: Streams) -> dict[str, str]:
         """Show what there is; afterwards every topic's position."""
-        topics = await again(lambda: self._find(connection))
+        topics = await again(lambda: self._pace.search(lambda: self._find(connection)))
         await again(lambda: self._check(connection, streams, topics))
         count = self._wanted.count if self._since is None else 0
         newest, last = await again(lambda: streams.newest(sorted(topics - self._bad), count))
@@ -93,7 +94,6 @@ class Following:
         return positions
 
     async def _follow(self, connection: Connection, streams: Streams, positions: dict[str, str]) -> None:
-        looked = time.monotonic()
         doubtful = False
         while True:
             try:
@@ -101,10 +101,9 @@ class Following:
                     await self._check(connection, streams, positions)
                     positions = {topic: id_ for topic, id_ in positions.items() if topic not in self._bad}
                     doubtful = False
-                if self._may_grow and time.monotonic() - looked > REDISCOVER_SECONDS:
-                    for topic in await self._find(connection) - positions.keys() - self._bad:
-                        positions[topic] = position.BEGINNING
-                    looked = time.monotonic()
+                if self._may_grow and self._pace.due:
+                    found = await self._pace.search(lambda: self._find(connection))
+                    positions |= dict.fromkeys(found - positions.keys() - self._bad, position.BEGINNING)
                 if not positions:
                     await asyncio.sleep(WAIT.total_seconds())
                 entries = await streams.after(positions, WAIT)
@@ -159,9 +158,12 @@ class Following:
         return sorted({topic for trigger in triggers for topic in (*trigger.topics, *trigger.emits)})
 
     async def _after(self, streams: Streams) -> str:
-        if isinstance(self._since, timedelta):
-            return position.after(await streams.now() - self._since)
-        return position.after(self._since or StartAt.NEW)
+        since = self._since or StartAt.NEW
+        if isinstance(since, timedelta):
+            milliseconds = int((await streams.now()).timestamp() * 1000) - since // timedelta(milliseconds=1)
+            return position.before(f"{max(milliseconds, 0)}-0")
+        # No id is older than 1970.
+        return position.BEGINNING if isinstance(since, datetime) and since < EPOCH else position.after(since)
 
 
 class _Printer:

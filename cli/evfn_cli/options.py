@@ -38,7 +38,7 @@ def choices(context: click.Context) -> Choices:
     return found
 
 
-def again(context: click.Context) -> str:
+def same_project(context: click.Context) -> str:
     """`evfn` with the options that this command line named the project and server with, to begin another one.
 
     A password is masked: what is shown may end up in a chat or a ticket.

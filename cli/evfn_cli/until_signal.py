@@ -52,7 +52,9 @@ class _End:
             _end_by(self.by or signal.Signals(number))
 
         for number in SIGNALS:
-            signal.signal(number, on_signal)
+            # SIGHUP is ignored by who wrote `nohup`, SIGINT also by shells that only meant to start us with `&`.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, on_signal)
         signal.signal(signal.SIGALRM, on_alarm)
 
     def ask(self, by: signal.Signals) -> None:

@@ -13,14 +13,10 @@ from evfn.errors import BrokerUnavailable
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say
 from evfn_cli.screen import Screen
+from evfn_cli.search_pace import SearchPace
 from evfn_cli.server import connected
 from evfn_cli.snapshot import Survey, snapshot, survey
 from evfn_cli.trend import Trend, Trends
-
-SURVEY_SECONDS = 5.0
-"""Least time between two searches through all keys of the server, for patterns and leftovers."""
-SURVEY_SHARE = 0.02
-"""Of all the time, at most so much goes into these searches, however many keys there are."""
 
 
 class View(Protocol):
@@ -78,14 +74,11 @@ class _Looks:
         self._connection = connection
         self._opened = opened
         self._known: Survey | None = None
-        self._next = 0.0
+        self._pace = SearchPace()
 
     async def take(self) -> dict[str, Any]:
-        began = time.monotonic()
-        if self._known is None or began >= self._next:
-            self._known = await survey(self._connection, self._opened)
-            took = time.monotonic() - began
-            self._next = began + max(SURVEY_SECONDS, took / SURVEY_SHARE)
+        if self._known is None or self._pace.due:
+            self._known = await self._pace.search(lambda: survey(self._connection, self._opened))
         return await snapshot(self._connection, self._opened, self._known)
 
 

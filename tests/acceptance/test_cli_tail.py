@@ -47,8 +47,8 @@ def server() -> Iterator[RealServer]:
 
 @contextmanager
 def tailing(project: Sandbox, *arguments: str, ignored: bool = False) -> Iterator["subprocess.Popen[str]"]:
-    """`evfn tail` in the background, with pipes; `ignored` as a shell starts what it puts there, SIGINT ignored."""
-    trap = "trap '' INT; " if ignored else ""
+    """`evfn tail` in the background, with pipes; `ignored` as shells do with `nohup … &`: SIGINT and SIGHUP ignored."""
+    trap = "trap '' INT HUP; " if ignored else ""
     with (project.folder / "tail.err").open("w") as errors:
         process = subprocess.Popen(
             ["/bin/sh", "-c", f'{trap}exec "$@"', "sh", sys.executable, "-m", "evfn_cli", "tail", *arguments],
@@ -104,6 +104,8 @@ def test_from_shows_all_since_a_place(project: Sandbox) -> None:
     ids = [tuple(map(int, each["streamid"].split("-"))) for each in events]
     assert ids == sorted(ids)
     assert len(shown(project, "--from", "10m")) == 1200
+    assert len(shown(project, "--from", "99999w")) == 1200
+    assert len(shown(project, "--from", "1960-01-01T00:00:00Z")) == 1200
     assert len(shown(project, "--from", "2026-01-01T00:00:00Z")) == 1200
     assert shown(project, "--from", "2100-01-01T00:00:00Z") == []
     assert shown(project, "readings.b", "--from", events[-1]["streamid"]) == ["b299"]
@@ -123,10 +125,14 @@ def test_json_is_the_event_itself(project: Sandbox) -> None:
 
 
 def test_what_comes_is_shown_when_it_comes(project: Sandbox) -> None:
-    """Also of a topic that did not exist before; SIGINT ends it quietly, even where the shell had it ignored."""
+    """Also of a topic that did not exist before; SIGINT ends it quietly, even where the shell had it ignored.
+
+    Where SIGHUP is ignored, somebody wanted that.
+    """
     project.emit("alerts", "old")
     with tailing(project, "--json", ignored=True) as process:
         assert json.loads(line(process))["data"] == "old"
+        process.send_signal(signal.SIGHUP)
         project.emit("alerts", "new")
         assert json.loads(line(process))["data"] == "new"
         project.emit("readings.later", "from a new topic")

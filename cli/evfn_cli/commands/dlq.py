@@ -5,7 +5,7 @@ import json
 import click
 
 from evfn.errors import EvfnError, UsageError
-from evfn_cli.options import again, common
+from evfn_cli.options import common, same_project
 from evfn_cli.render import escape, out, say, table, terminal_width
 
 _HEADINGS = ("trigger", "id", "reason", "attempts", "dead at", "error")
@@ -70,7 +70,7 @@ def show(context: click.Context, *, trigger: str, id: str | None, as_json: bool)
     if as_json:
         out(json.dumps(as_object(letter, opened.project)))
     else:
-        out(as_text(letter, opened, command=again(context), width=terminal_width()))
+        out(as_text(letter, opened, command=same_project(context), width=terminal_width()))
 
 
 @command.command("redrive")
