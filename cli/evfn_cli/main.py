@@ -22,7 +22,7 @@ COMMANDS = {
     "run": "Run this project's functions as events arrive.",
     "emit": "Publish one event, or many from a file.",
     "invoke": "Run one function on an event, without a server.",
-    "tail": "Show the events of a topic as they come.",
+    "tail": "Show the last events of a topic, then those that come.",
     "status": "Show every trigger: what waits, what ran, what failed.",
     "dlq": "Look at, redrive or purge dead letters.",
     "schema": "Print the JSON Schema of the manifest.",

@@ -18,10 +18,10 @@ MOST = 10_000
 def command(
     context: click.Context, *, topic: str | None, count: int | None, since: str | None, no_follow: bool, as_json: bool
 ) -> None:
-    """Show the last events of a topic, then those that come, until Ctrl-C.
+    """Show the last events of a topic, then those that come.
 
-    Without TOPIC those of every topic that the project's triggers listen on or emit to. TOPIC may be a pattern, in
-    quotes: 'readings.*'. Nothing is taken from any trigger.
+    Until Ctrl-C. Without TOPIC those of every topic that the project's triggers listen on or emit to. TOPIC may be a
+    pattern, in quotes: 'readings.*'. Nothing is taken from any trigger.
     """
     if count is not None and since is not None:
         raise click.UsageError("-n counts from the end, --from begins at a place; name one", context)
