@@ -12,10 +12,10 @@ from evfn.broker.connection import Connection
 from evfn.errors import BrokerUnavailable
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say
-from evfn_cli.screen import Screen
 from evfn_cli.search_pace import SearchPace
 from evfn_cli.server import connected
 from evfn_cli.snapshot import Survey, snapshot, survey
+from evfn_cli.status_screen import Screen
 from evfn_cli.trend import Trend, Trends
 
 

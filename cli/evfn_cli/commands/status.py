@@ -67,7 +67,7 @@ def _often(every: str | None) -> timedelta:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from evfn_cli.screen import instances
+    from evfn_cli.status_screen import instances
 
     triggers: dict[str, dict[str, Any]] = found["triggers"]
     headings = ["trigger", "state", *_COLUMNS, "oldest"]

@@ -26,9 +26,9 @@ def command(
     if count is not None and since is not None:
         raise click.UsageError("-n counts from the end, --from begins at a place; name one", context)
     # What asks the server is imported only now: `evfn tail --help` needs none of it.
-    from evfn_cli.following import Following, Wanted
     from evfn_cli.opened import open_project
+    from evfn_cli.tailing import Tailing, Wanted
     from evfn_cli.until_signal import until_signal
 
     wanted = Wanted(topic, 10 if count is None else count, since, follow=not no_follow, as_json=as_json)
-    until_signal(Following(open_project(context, filters=False), wanted).run)
+    until_signal(Tailing(open_project(context, filters=False), wanted).run)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evfn_cli.screen import Screen
+from evfn_cli.status_screen import Screen
 from evfn_cli.trend import Trend
 
 NOW = datetime(2026, 11, 24, 10, 0, 10, tzinfo=UTC)

@@ -46,7 +46,7 @@ class Wanted:
     as_json: bool
 
 
-class Following:
+class Tailing:
     """One `evfn tail`. Raises UsageError for a topic that neither exists nor is named by anybody, or a wrong place."""
 
     def __init__(self, opened: Opened, wanted: Wanted) -> None:
