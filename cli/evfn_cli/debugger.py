@@ -4,15 +4,18 @@ Run as `python -m evfn_cli.debugger FD`: what to run is read from that descripto
 of the command itself.
 """
 
+import bdb
 import functools
 import inspect
 import os
 import pdb  # noqa: T100 - this is the debugger
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed, load
 from evfn.functions.reference import parse
 from evfn.functions.results import Origin
-from evfn.outcome import Succeeded
+from evfn.outcome import Crashed, Failed, Interrupted, Outcome, Succeeded
 from evfn.trigger import DataMode, Trigger
 from evfn.workers.config import worker_config
 from evfn.workers.delivery import Delivery
@@ -72,7 +75,12 @@ def start(opened: Opened, trigger: Trigger, delivery: Delivery) -> bool:
         os.close(reading)
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(msgspec.msgpack.encode(_Task(config, delivery)))
-        code = process.wait()
+        # Ctrl-C is for the debugger alone to act on: without us it would be left with a terminal it may not read.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            code = process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
     if code == _NOT_LOADED:
         raise LoadError(f"{trigger.function} does not load")
     return code == 0
@@ -90,6 +98,7 @@ def main() -> int:
         function = Function(
             _Watched(found),
             Origin(config.project, config.trigger, tuple(config.emits)),
+            attempts=config.attempts,
             timeout=timedelta(milliseconds=config.timeout_ms),
             modes={topic: DataMode(mode) for topic, mode in config.data_modes.items()},
         )
@@ -97,10 +106,25 @@ def main() -> int:
         say(escape_lines(error.traceback if isinstance(error, ImportFailed) else str(error)))
         return _NOT_LOADED
     began = time.monotonic()
-    outcome = function.run(delivery)
+    try:
+        outcome = _as_without_us(function.run(delivery))
+    except KeyboardInterrupt:
+        outcome = Interrupted("Ctrl-C")
+    except SystemExit as error:
+        outcome = Crashed(f"the function called sys.exit({error.code!r})")
     trigger = Trigger(config.trigger, (), config.function, emits=tuple(config.emits))
     show(project, trigger, outcome, timedelta(seconds=time.monotonic() - began))
     return 0 if isinstance(outcome, Succeeded) else 1
+
+
+def _as_without_us(outcome: Outcome) -> Outcome:
+    """What a worker would have told: no frame of this module; `q` at a breakpoint() is no failure of the function."""
+    if not isinstance(outcome, Failed):
+        return outcome
+    if outcome.failure.type == "bdb.BdbQuit":
+        return Interrupted("the debugger was left before the function ended")
+    frames = tuple(frame for frame in outcome.failure.frames if frame.file != __file__)
+    return replace(outcome, failure=replace(outcome.failure, frames=frames))
 
 
 class _Watched(functools.partial[Any]):
@@ -146,9 +170,10 @@ async def _generated_async(value: AsyncGenerator[Any, None]) -> AsyncGenerator[A
 
 def _look() -> None:
     error = sys.exc_info()[1]
-    if error is not None and error.__traceback__ is not None:
+    # Who left a debugger that breakpoint() opened does not want the next one.
+    if error is not None and error.__traceback__ is not None and not isinstance(error, bdb.BdbQuit):
         say(escape_lines(f"{type(error).__name__}: {error}"))
-        pdb.post_mortem(error.__traceback__)
+        pdb.post_mortem(error.__traceback__.tb_next or error.__traceback__)
 
 
 if __name__ == "__main__":

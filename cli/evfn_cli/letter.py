@@ -5,16 +5,22 @@ from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
+import click
+
 from evfn.broker.dead_letters import DeadLetter
-from evfn.broker.record import Record
-from evfn.errors import InvalidData
-from evfn.event import Entry, Event, decode, to_json
+from evfn.broker.record import Attempt, Record
+from evfn.event import Entry, Event, to_json
 from evfn.settlement import Reason
-from evfn.trigger import DataMode, Project
-from evfn_cli.render import escape, escape_lines, shorten
+from evfn.trigger import Project
+from evfn_cli.opened import Opened
+from evfn_cli.render import escape, escape_lines, fit, shorten
+from evfn_cli.stored_event import read
+from evfn_cli.user_frames import of_the_user
 
 SHOWN_DATA = 2_000
 """Characters of an event's data that `dlq show` prints; `--json` has all of them."""
+NARROW, TALL = 76, 40
+"""Columns of data that stand in one line; lines of data that are set apart."""
 
 
 def as_object(letter: DeadLetter, project: Project) -> dict[str, Any]:
@@ -57,60 +63,75 @@ def as_line(letter: DeadLetter) -> list[str]:
     ]
 
 
-def as_text(letter: DeadLetter, project: Project) -> str:
-    """All of it, ending with the commands that are likely next."""
-    lines = [
-        f"{letter.trigger}  {letter.id}  {_reason(letter)} after {letter.attempts} attempts",
-        f"invocation       {letter.invocation_id}",
-        f"topic            {letter.topic}",
-        f"first delivered  {_when(letter.first_delivered_ms)}",
-        f"dead             {_when(letter.dead_ms)}",
+def as_text(letter: DeadLetter, opened: Opened, *, command: str, width: int | None) -> str:
+    """All of it, ending with the commands that are likely next; these begin with `command`.
+
+    `width` is the terminal's, None where lines may be as long as they like.
+    """
+    error = f"{letter.error.type.rpartition('.')[2]}: {letter.error.message.partition(chr(10))[0]}"
+    count = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
+    shown = [
+        click.style(escape(f"{letter.trigger}  {letter.id}  {_reason(letter)} after {count}"), bold=True),
+        click.style(escape(error if width is None else fit(escape(error), width)), fg="red"),
+        f"  first delivered  {_when(letter.first_delivered_ms)}",
+        f"  dead since       {_when(letter.dead_ms)}",
+        escape(f"  invocation       {letter.invocation_id}"),
     ]
-    shown = [escape(line) for line in lines]
-    for each in letter.history:
-        text = f"  attempt {each.number}  {each.outcome}  {_when(each.ended_ms)}  {shorten(each.message)}"
-        shown.append(escape(text))
     if letter.record is not None:
-        event = _event(letter.record, project)
-        shown += ["", "event", *(f"  {escape(line)}" for line in _attributes(event))]
+        event = _event(letter.record, opened.project)
+        title = f"event  {letter.record.topic} {letter.record.stream_id}"
+        shown += ["", _heading(escape(title)), *_attributes(event)]
     trace = letter.error.traceback or f"{letter.error.type}: {letter.error.message}"
-    shown += ["", "error", _indented(trace)]
+    shown += ["", _heading("error"), _indented("\n".join(of_the_user(trace, opened.location.folder)))]
+    if letter.history:
+        shown += ["", _heading("attempts"), *(_attempt(each, width) for each in letter.history)]
     if letter.log:
-        shown += ["", "what it wrote", _indented(letter.log)]
+        shown += ["", _heading("what it wrote"), _indented(letter.log)]
     if letter.record is not None:
         trigger, name = quote(letter.trigger), quote(letter.id)
         shown += [
             "",
-            f"run it here      evfn dlq show {trigger} {name} --json | evfn invoke {trigger} --event -",
-            f"send it back     evfn dlq redrive {trigger} {name}",
+            _heading("run it here, with a debugger where it fails"),
+            f"  {command} dlq show {trigger} {name} --json | {command} invoke {trigger} --event - --debug",
+            _heading("send it back to its trigger"),
+            f"  {command} dlq redrive {trigger} {name}",
         ]
     return "\n".join(shown)
 
 
+def _heading(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _attempt(attempt: Attempt, width: int | None) -> str:
+    text = escape(f"  {attempt.number}  {_when(attempt.ended_ms)}  {attempt.outcome}  {shorten(attempt.message)}")
+    return text if width is None else fit(text, width)
+
+
 def _event(record: Record, project: Project) -> Event:
-    modes = {topic: rules.data for topic, rules in project.topics}
-    mode = modes.get(record.topic, DataMode.AUTO)
-    try:
-        return decode(record.topic, record.stream_id, record.fields, mode)
-    except InvalidData:
-        # What cannot be read as it was declared (that may be why it is here) is shown as the bytes it is.
-        stored = Entry(record.topic, record.stream_id, record.fields)
-        kept = [
-            part
-            for name, value in zip(record.fields[::2], record.fields[1::2], strict=False)
-            if name not in (b"datacontenttype", b"data", b"data_base64")
-            for part in (name, value)
-        ]
-        data = dict(zip(record.fields[::2], record.fields[1::2], strict=False))
-        raw = data.get(b"data", data.get(b"data_base64", b""))
-        kind = [b"datacontenttype", b"application/octet-stream"] if stored.is_cloud_event else []
-        return decode(record.topic, record.stream_id, [*kept, *kind, b"data", raw], DataMode.BYTES)
+    return read(Entry(record.topic, record.stream_id, record.fields), project)
 
 
 def _attributes(event: Event) -> list[str]:
+    """What is worth to be known of the event, its data last."""
     shown = to_json(event)
-    data = json.dumps(shown.pop("data", shown.pop("data_base64", None)), ensure_ascii=False)
-    return [f"{name}  {value}" for name, value in shown.items()] + [f"data  {shorten(data, SHOWN_DATA)}"]
+    data = shown.pop("data", shown.pop("data_base64", None))
+    usual = {"specversion": "1.0", "datacontenttype": "application/json", "type": event.topic}
+    told = {name: value for name, value in shown.items() if usual.get(name) != value}
+    wide = max(map(len, told), default=0)
+    lines = [escape(f"  {name:{wide}}  {value}") for name, value in told.items()]
+    return [*lines, *(f"  {escape(line)}" for line in _data(data))]
+
+
+def _data(data: Any) -> list[str]:
+    """In one line where that is short, one member a line where that is not long."""
+    text = json.dumps(data, ensure_ascii=False)
+    if len(text) <= NARROW:
+        return [text]
+    lines = json.dumps(data, ensure_ascii=False, indent=2).splitlines() if len(text) <= SHOWN_DATA else []
+    if 1 < len(lines) <= TALL:
+        return lines
+    return [shorten(text, SHOWN_DATA)]
 
 
 def _indented(text: str) -> str:

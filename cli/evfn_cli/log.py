@@ -25,24 +25,35 @@ from evfn.listener import (
 )
 from evfn.outcome import Crashed, Failed, Rejected, Succeeded, TimedOut
 from evfn.settlement import Ack, DeadLetter, RetryAt
-from evfn.traceback import format_failure, place
-from evfn_cli.render import escape, escape_lines, seconds, shorten
+from evfn.traceback import format_failure, place_in
+from evfn_cli.render import escape, escape_lines, fit, seconds, shorten, terminal_width
 
 BURST = 40
 """Lines a trigger may have within one moment before the rest of them is counted."""
 MOMENT_SECONDS = 1.0
+LEAST_MESSAGE = 20
+"""Columns that an error's message keeps on the narrowest terminal."""
 
 
 class Log:
-    """A listener that prints. `write` takes one line, `folder` is the project's, to shorten the names of files."""
+    """A listener that prints. `write` takes one line, `folder` is the project's, to shorten the names of files.
+
+    `columns` says how wide the terminal is now, None where there is none.
+    """
 
     def __init__(
-        self, write: Callable[[str], None], folder: Path, *, clock: Callable[[], float] = time.monotonic
+        self,
+        write: Callable[[str], None],
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        columns: Callable[[], int | None] = terminal_width,
     ) -> None:
         self.dead_letters = 0
         self._write = write
         self._folder = f"{folder}/"
         self._clock = clock
+        self._columns = columns
         self._width = 0
         self._moment = clock()
         self._lines: Counter[str] = Counter()
@@ -137,15 +148,25 @@ class Log:
     def _failed(self, invoked: Invoked, text: str, message: str, *, shown: bool) -> None:
         failure = invoked.outcome.failure if isinstance(invoked.outcome, Failed | Rejected) else None
         error = message if failure is None else f"{failure.type.rpartition('.')[2]}: {failure.message}"
-        at = place(failure).removeprefix(self._folder) if failure is not None else ""
-        end = f"  {at}" if at else ""
-        self._line(invoked.trigger, click.style(escape(text), fg="red") + escape(f"  {shorten(error)}{end}"))
+        at = place_in(failure, Path(self._folder)) if failure is not None else ""
+        self._error_line(invoked.trigger, escape(text), escape(shorten(error)), escape(f"  {at}" if at else ""))
         if not shown:
             return
         if failure is not None and failure.frames:
             self._block(invoked.trigger, format_failure(failure))
         elif isinstance(invoked.outcome, TimedOut | Crashed) and invoked.outcome.stack:
             self._block(invoked.trigger, invoked.outcome.stack)
+
+    def _error_line(self, trigger: str, text: str, error: str, end: str) -> None:
+        """Where a terminal is too narrow, the error gets a line of its own and is cut: never the place at its end."""
+        width = self._columns()
+        room = None if width is None else width - max(self._width, len(escape(trigger))) - 2
+        head = click.style(text, fg="red")
+        if room is None or len(text) + 2 + len(error) + len(end) <= room:
+            self._line(trigger, f"{head}  {error}{end}")
+        else:
+            self._line(trigger, head)
+            self._line(trigger, f"  {fit(error, max(room - 2 - len(end), LEAST_MESSAGE))}{end}")
 
     def _state(self, changed: StateChanged) -> None:
         if changed.state is TriggerState.OK:

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "Run this project's functions as events arrive.",
     "emit": "Publish one event, or many from a file.",
     "invoke": "Run one function on an event, without a server.",
+    "tail": "Show the last events of a topic, then those that come.",
     "status": "Show every trigger: what waits, what ran, what failed.",
     "dlq": "Look at, redrive or purge dead letters.",
     "schema": "Print the JSON Schema of the manifest.",
@@ -91,7 +92,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Carry out one command line and return its exit code. Raises only OSError, where stdout cannot be written."""
     try:
-        result = cli.main(arguments, prog_name="evfn", standalone_mode=False)
+        result = cli.main(arguments, prog_name="evfn", standalone_mode=False, color=_color())
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -120,6 +121,11 @@ def run(arguments: list[str]) -> int:
 
         say("error: this is a bug in evfn; please report it with what follows\n" + escape_lines(traceback.format_exc()))
         return 1
+
+
+def _color() -> bool | None:
+    """False where the user wants none or the terminal has none; else a terminal gets colours and a pipe does not."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _told(error: EvfnError) -> str:

@@ -38,6 +38,22 @@ def choices(context: click.Context) -> Choices:
     return found
 
 
+def same_project(context: click.Context) -> str:
+    """`evfn` with the options that this command line named the project and server with, to begin another one.
+
+    A password is masked: what is shown may end up in a chat or a ticket.
+    """
+    from shlex import quote
+
+    from evfn.broker.url import mask
+
+    chosen = choices(context)
+    named = {flag: getattr(chosen, flag.removeprefix("--")) for flag, *_ in OPTIONS}
+    if chosen.redis is not None:
+        named["--redis"] = mask(chosen.redis)
+    return " ".join(["evfn", *(f"{flag} {quote(value)}" for flag, value in named.items() if value is not None)])
+
+
 def name_variables(command: click.Command, prefix: str) -> None:
     """Give every option of a command its variable: `--until-idle` of `run` has EVFN_RUN_UNTIL_IDLE."""
     shared = {flag for flag, *_ in OPTIONS}

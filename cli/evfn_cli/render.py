@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +31,20 @@ def escape_lines(text: str) -> str:
 def shorten(text: str, limit: int = 200) -> str:
     """At most so many characters, with an ellipsis where something was left out."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fit(text: str, columns: int) -> str:
+    """At most so many columns of a terminal, where some characters take two; with an ellipsis as above."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= columns else set_cell_size(text, columns - 1).rstrip() + "…"
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that standard output is; None where it is none, and lines may be long."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def out(text: str) -> None:

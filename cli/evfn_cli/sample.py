@@ -48,7 +48,7 @@ def from_file(name: str, topic: str) -> Sample:
     known = str(letter.get("topic") or topic)
     invocation = str(letter.get("invocation_id") or "")
     stream_id = invocation.rpartition(":")[2] or _now()
-    return Sample(publication(known, event, Attributes()), known, 1, invocation or None, stream_id)
+    return Sample(publication(known, event, Attributes()), known, _attempt_of(letter), invocation or None, stream_id)
 
 
 def _event_of(letter: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +56,12 @@ def _event_of(letter: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise InvalidData(f"this dead letter has no event to run: {json.dumps(event)[:40]}")
     return event
+
+
+def _attempt_of(letter: dict[str, Any]) -> int:
+    """The last attempt's number: what is run is what failed."""
+    attempts = letter.get("attempts")
+    return attempts if isinstance(attempts, int) and attempts > 0 else 1
 
 
 def _stdin() -> bytes:

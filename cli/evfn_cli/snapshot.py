@@ -1,6 +1,7 @@
 """The whole state of a project as one JSON object: what `evfn status --json` prints, field by field."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from evfn import instance_lock
@@ -12,6 +13,7 @@ from evfn.broker.status import GroupStatus, status
 from evfn.services.discovery import Discovery
 from evfn.trigger import Trigger
 from evfn_cli import states
+from evfn_cli.local_workers import workers
 from evfn_cli.opened import Opened
 from evfn_cli.server import again, connected
 
@@ -35,16 +37,30 @@ async def take(opened: Opened) -> dict[str, Any]:
         return await again(lambda: snapshot(connection, opened))
 
 
-async def snapshot(connection: Connection, opened: Opened) -> dict[str, Any]:
-    """Read everything once. Fields are added within a version, never changed."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What only a search through all keys of the server finds: each trigger's topics, and what is left of others."""
+
+    topics: dict[str, set[str]]
+    leftovers: list[dict[str, str]]
+
+
+async def survey(connection: Connection, opened: Opened) -> Survey:
+    """Search once."""
+    found = await Discovery(connection, opened.project).topics()
+    return Survey(found, await _leftovers(connection, Keys(opened.project.settings.key_prefix), opened))
+
+
+async def snapshot(connection: Connection, opened: Opened, known: Survey | None = None) -> dict[str, Any]:
+    """Read everything once; with `known` nothing is searched for. Fields are added within a version, never changed."""
     project = opened.project
     keys = Keys(project.settings.key_prefix)
-    found = await Discovery(connection, project).topics()
+    known = known or await survey(connection, opened)
     said = states.read(opened.location.state)
     triggers: dict[str, Any] = {}
     takers: dict[str, list[str]] = {}
     for trigger in project.triggers:
-        names = sorted(found[trigger.name])
+        names = sorted(known.topics[trigger.name])
         for name in names:
             takers.setdefault(name, []).append(trigger.name)
         for topic in trigger.emits:
@@ -67,9 +83,14 @@ async def snapshot(connection: Connection, opened: Opened) -> dict[str, Any]:
             }
             for name, stream in streams.items()
         },
-        "instances": {name: {"beats": count, "pid": here.get(name)} for name, count in beats.items()},
-        "leftovers": await _leftovers(connection, keys, opened),
+        "instances": {name: {"beats": count, **_here(here.get(name))} for name, count in beats.items()},
+        "leftovers": known.leftovers,
     }
+
+
+def _here(pid: int | None) -> dict[str, Any]:
+    """An instance that runs in this folder, by its pid; both are null for all others."""
+    return {"pid": pid, "workers": None if pid is None else workers(pid)}
 
 
 def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | None] | None) -> dict[str, Any]:

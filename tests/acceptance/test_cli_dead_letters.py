@@ -1,10 +1,15 @@
 """`evfn dlq`: what went wrong for good is seen whole, and can go back or go away."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox
+from terminal import plain, terminal
 
 EVIL = "\x1b[2J\u2028evil"
 
@@ -31,7 +36,12 @@ def project(sandbox: Sandbox) -> Sandbox:
     return sandbox
 
 
-def failed(project: Sandbox, *texts: str, topic: str = "alerts") -> list[str]:
+def with_evfn(project: Sandbox) -> dict[str, str]:
+    """An environment in which `evfn` is a command."""
+    return {**project.environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def failed(project: Sandbox, *texts: object, topic: str = "alerts") -> list[str]:
     """Let these events fail; returns their dead letters' ids, the newest first."""
     project.emit(topic, *texts)
     project.run(expect=3)
@@ -62,15 +72,94 @@ def test_a_dead_letter_has_everything_needed_to_understand_it(project: Sandbox) 
 
 
 def test_show_ends_with_commands_that_work_as_they_stand(project: Sandbox) -> None:
-    """One runs it here, with the same failure; the other sends it back."""
+    """One runs it here, with the same failure; the other sends it back. The options that named the project are kept."""
     failed(project, "bad")
-    said = project.evfn("dlq", "show", "notify").stdout
+    said = project.evfn("--name", "sandbox", "dlq", "show", "notify").stdout
     assert "KeyError: 'bad'" in said
-    run, redrive = (line.partition("evfn ")[2] for line in said.splitlines()[-2:])
-    shown, _, invoked = run.partition(" | evfn ")
-    letter = project.evfn(*shown.split()).stdout
-    assert "KeyError: 'bad'" in project.evfn(*invoked.split(), stdin=letter, expect=1).stderr
-    assert project.evfn(*redrive.split()).stdout == "1 redriven\n"
+    run, _, redrive = (line.strip() for line in said.splitlines()[-3:])
+    assert run.endswith("--event - --debug")
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{run.removesuffix(' --debug')}; {redrive}"],
+        cwd=project.folder,
+        env=with_evfn(project),
+        capture_output=True,
+        text=True,
+    )
+    assert "KeyError: 'bad'" in done.stderr
+    assert done.stdout == "1 redriven\n"
+    assert "--name sandbox" in run
+    assert "--name sandbox" in redrive
+
+
+def test_the_line_that_runs_it_here_opens_a_debugger_at_the_error(project: Sandbox) -> None:
+    """Pasted into a terminal, the event through a pipe; attempt, topic and invocation are the event's own."""
+    failed(project, "bad")
+    run = project.evfn("dlq", "show", "notify").stdout.splitlines()[-3].strip()
+    with terminal(project.folder, with_evfn(project), ["-c", run], program="/bin/bash") as screen:
+        at = screen.expect("(Pdb) ")
+        assert "KeyError: 'bad'" in screen.text
+        assert "functions/notify.py" in plain(screen.text)
+        screen.type("p (event.data, event.topic, context.attempt, context.attempts, context.invocation_id)\n")
+        at = screen.expect("(Pdb) ", after=screen.expect("('bad', 'alerts', 2, 2, 'notify:alerts:", after=at))
+        screen.type("\x03")
+        at = screen.expect("(Pdb) ", after=at)
+        screen.type("q\n")
+        assert screen.wait() == 1
+        assert "Traceback (most recent call last):\n" not in screen.text.partition("(Pdb)")[0]
+
+
+def test_show_reads_well_on_a_terminal_of_80_columns(project: Sandbox) -> None:
+    """Small data one member a line, library frames counted, colours only there; only the command is longer."""
+    project.function(
+        "notify",
+        """
+        import json
+
+        def send(event):
+            print("decoding")
+            json.loads("x" * 300 + str(event.data))
+        """,
+    )
+    (name,) = failed(project, {"station": "north " * 6, "celsius": 31.5, "readings": [1, 2, 3], "unit": "celsius"})
+    said = project.evfn("dlq", "show", "notify").stdout
+    assert "\x1b" not in said
+    with terminal(project.folder, project.environment, ["dlq", "show", "notify"]) as screen:
+        assert screen.wait() == 0
+    assert "\x1b[1m" in screen.text
+    lines = plain(screen.text).replace("\r", "").splitlines()
+    assert [line for line in lines if len(line) > 80] == [line for line in lines if line.endswith("--debug")]
+    assert '    "celsius": 31.5,' in lines
+    trace = lines[lines.index("error") : lines.index("attempts")]
+    assert trace[2].startswith('    File "functions/notify.py", line ')
+    assert trace[4] == "    … 3 frames in json"
+    assert lines[lines.index("attempts") + 1].startswith("  1  20")
+    assert lines[lines.index("what it wrote") + 1] == "  decoding"
+    assert lines[-1] == f"  evfn dlq redrive notify {name}"
+    environment = {**project.environment, "NO_COLOR": "1"}
+    with terminal(project.folder, environment, ["dlq", "show", "notify"]) as screen:
+        assert screen.wait() == 0
+    assert "\x1b" not in screen.text
+
+
+def test_a_timeout_shows_where_the_function_stood_and_nothing_of_evfn(project: Sandbox) -> None:
+    """In the dead letter, in the log of `run` and in `invoke` alike."""
+    project.manifest("""
+        notify:
+          topic: alerts
+          function: notify:send
+          timeout: 200ms
+          retry: {attempts: 1}
+    """)
+    project.function("notify", "import time\n\ndef send(event):\n    time.sleep(30)\n")
+    project.emit("alerts", 1)
+    logged = project.run(expect=3).stdout
+    shown = project.evfn("dlq", "show", "notify").stdout
+    invoked = project.evfn("invoke", "notify", expect=1).stderr
+    for said in (logged, shown, invoked):
+        frames = [line.strip() for line in said.splitlines() if 'File "' in line]
+        assert len(frames) == 1
+        assert 'File "functions/notify.py"' in frames[0] or "/functions/notify.py" in frames[0]
+    assert json.loads(project.evfn("dlq", "show", "notify", "--json").stdout)["error"]["traceback"].count("File") == 1
 
 
 def test_redriven_letters_run_again_and_nobody_elses(project: Sandbox) -> None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from sandbox import Sandbox
+from terminal import terminal
 
 
 @pytest.fixture
@@ -148,4 +149,27 @@ def test_debug_opens_a_debugger_where_the_function_fails(project: Sandbox) -> No
     assert "('data', {'kelvin': 300})" in said
     assert "functions/climate.py" in said
     assert "KeyError: 'celsius'" in said
+    assert "evfn_cli" not in said
     project.evfn("invoke", "alert", "--debug", "--json", expect=2)
+
+
+@pytest.mark.parametrize(
+    ("body", "typed", "said", "code"),
+    [
+        ("breakpoint()", "q\n", "the debugger was left before the function ended", 1),
+        ("import time; print('waiting'); time.sleep(60)", "\x03", "interrupted", 1),
+        ("import sys; sys.exit(0)", "", "the function called sys.exit(0)", 1),
+        ("breakpoint()", "c\n", "ok ", 0),
+    ],
+)
+def test_a_debugger_can_be_left_in_every_way(project: Sandbox, body: str, typed: str, said: str, code: int) -> None:
+    """`q`, `c`, Ctrl-C, the function's own exit: the outcome is told, and nothing of evfn is in what is shown."""
+    project.function("odd", f"def handle(event):\n    {body}\n    print('end')\n")
+    with terminal(project.folder, project.environment, ["invoke", "odd", "--debug"]) as screen:
+        if typed:
+            screen.expect("(Pdb) " if "breakpoint" in body else "waiting")
+            screen.type(typed)
+        screen.expect(said)
+        assert screen.wait() == code
+        assert "evfn_cli" not in screen.text
+        assert "Traceback" not in screen.text

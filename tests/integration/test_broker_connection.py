@@ -1,8 +1,12 @@
 """The connection: what went wrong in one line, what may pass later and what will not, nothing sent twice."""
 
 import asyncio
+import os
+import random
+import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -77,6 +81,50 @@ async def test_a_cancelled_call_leaves_no_reply_behind(server: RealServer, conne
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     assert await connection.call("ECHO", "mine") == b"mine"
+
+
+async def test_a_call_can_be_cancelled_at_any_instant(server: RealServer) -> None:
+    """Thousands of them, new sockets and old ones: each ends at once, none takes another's reply."""
+    connection = await open_to(server.tcp_url)
+
+    async def talk(number: int) -> None:
+        for step in range(3):
+            said = f"{number}.{step}".encode()
+            assert await connection.call("ECHO", said) == said
+            assert await connection.pipeline([("ECHO", said)] * 3) == [said] * 3
+
+    draw = random.Random(3)
+    for _ in range(150):
+        calls = [asyncio.create_task(talk(number)) for number in range(20)]
+        for call in calls:
+            asyncio.get_running_loop().call_later(draw.random() * 0.006, call.cancel)
+        _, left = await asyncio.wait(calls, timeout=5)
+        assert not left
+        assert all(call.cancelled() or call.exception() is None for call in calls)
+    assert await connection.call("ECHO", "mine") == b"mine"
+    await connection.close()
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_call_to_a_server_that_stands_still_can_be_cancelled(own_server: RealServer, tcp: bool) -> None:
+    """Whether it connects, writes more than the socket takes, or waits for its reply; closing does not wait either."""
+    connection = await open_to(own_server.tcp_url if tcp else own_server.url)
+    await connection.ping()
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        waiting = [asyncio.create_task(connection.call("ECHO", "x")) for _ in range(20)]
+        writing = [asyncio.create_task(connection.call("ECHO", b"x" * 20_000_000)) for _ in range(3)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        began = time.monotonic()
+        for call in (*waiting, *writing):
+            call.cancel()
+        await asyncio.wait([*waiting, *writing], timeout=4)
+        assert all(call.cancelled() for call in (*waiting, *writing))
+        await connection.close()
+        assert time.monotonic() - began < 1
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
 
 
 def _info(server: RealServer) -> bytes:

@@ -139,3 +139,20 @@ def test_states_and_warnings_are_told(told: Told) -> None:
     assert told.tell(StateChanged("notify", TriggerState.OK)) == ["notify  ready"]
     assert told.tell(StateChanged("notify", TriggerState.LOADING)) == []
     assert told.tell(Warned("careful")) == ["evfn  warning: careful"]
+
+
+def test_the_place_at_the_end_of_an_error_is_never_cut() -> None:
+    """On a narrow terminal the message is, in a line of its own; it is the author's own frame that is named."""
+    lines: list[str] = []
+    log = Log(lambda line: lines.append(click.unstyle(line)), Path("/p"), columns=lambda: 80)
+    deep = Frame("/usr/lib/python3.11/json/decoder.py", 355, "raw_decode")
+    failure = Failure("json.JSONDecodeError", "Expecting value " * 20, frames=(*FAILURE.frames, deep))
+    log.tell(invoked(Failed(failure), RetryAt(datetime.now(UTC), failure), attempt=2))
+    assert [len(line) <= 80 for line in lines] == [True, True]
+    assert lines[0].startswith("notify  failed, attempt 2 of 5, next in 0 ms  alerts 1-0")
+    assert lines[1].startswith("notify    JSONDecodeError: Expecting value")
+    assert lines[1].endswith("…  functions/notify.py:12")
+    lines.clear()
+    log.tell(invoked(Failed(FAILURE), RetryAt(datetime.now(UTC), FAILURE), attempt=2))
+    assert len(lines) == 2
+    assert lines[1] == "notify    KeyError: 'phone'  functions/notify.py:12"

@@ -5,8 +5,8 @@ import json
 import click
 
 from evfn.errors import EvfnError, UsageError
-from evfn_cli.options import common
-from evfn_cli.render import escape, out, say, table
+from evfn_cli.options import common, same_project
+from evfn_cli.render import escape, out, say, table, terminal_width
 
 _HEADINGS = ("trigger", "id", "reason", "attempts", "dead at", "error")
 
@@ -67,7 +67,10 @@ def show(context: click.Context, *, trigger: str, id: str | None, as_json: bool)
     letter = letters.find(opened, name, id)
     if letter is None:
         raise EvfnError(f"{name} has no dead letter" + (f" {escape(id)}" if id else "s"))
-    out(json.dumps(as_object(letter, opened.project)) if as_json else as_text(letter, opened.project))
+    if as_json:
+        out(json.dumps(as_object(letter, opened.project)))
+    else:
+        out(as_text(letter, opened, command=same_project(context), width=terminal_width()))
 
 
 @command.command("redrive")

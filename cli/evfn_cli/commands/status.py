@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
 
+from evfn.errors import UsageError
 from evfn_cli.options import common
 from evfn_cli.render import escape, out, say, seconds, table
 
+SHORTEST, LONGEST = timedelta(milliseconds=100), timedelta(hours=1)
 _COLUMNS = {
     "lag": "lag",
     "pending": "pending",
@@ -23,23 +27,48 @@ _COLUMNS = {
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", is_flag=True, help="Look again every second, with rates and errors of the last minute.")
+@click.option("--every", metavar="DURATION", help="How often --watch looks.  [default: 1s]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch one a line.")
 @common
 @click.pass_context
-def command(context: click.Context, *, as_json: bool) -> None:
+def command(context: click.Context, *, watch: bool, every: str | None, as_json: bool) -> None:
     """Show every trigger: what waits, what ran, what failed.
 
     lag: events not delivered yet; pending: running; due: waiting for a retry; dead: dead letters that wait for you.
     """
+    if every is not None and not watch:
+        raise click.UsageError("--every says how often --watch looks; write both", context)
     # What asks the server is imported only now: `evfn status --help` needs none of it.
     from evfn_cli.opened import open_project
     from evfn_cli.snapshot import take
 
-    found = asyncio.run(take(open_project(context, filters=False)))
+    opened = open_project(context, filters=False)
+    if watch:
+        from evfn_cli import watching
+        from evfn_cli.until_signal import until_signal
+
+        until_signal(partial(watching.watch, opened, _often(every), as_json=as_json))
+        return
+    found = asyncio.run(take(opened))
     out(json.dumps(found)) if as_json else _show(found)
 
 
+def _often(every: str | None) -> timedelta:
+    from evfn.manifest import duration
+
+    try:
+        found = timedelta(seconds=1) if every is None else duration.parse(every)
+    except ValueError as error:
+        raise UsageError(f"--every {error}") from error
+    if not SHORTEST <= found <= LONGEST:
+        raise UsageError(f"--every {escape(every or '')} is too short or too long; write 100ms to 1h")
+    return found
+
+
 def _show(found: dict[str, Any]) -> None:
+    from evfn_cli.status_screen import instances
+
     triggers: dict[str, dict[str, Any]] = found["triggers"]
     headings = ["trigger", "state", *_COLUMNS, "oldest"]
     table(
@@ -66,13 +95,9 @@ def _show(found: dict[str, Any]) -> None:
         ],
         numbers=frozenset(["events"]),
     )
-    instances = found["instances"]
-    local = [f"pid {each['pid']}" for each in instances.values() if each["pid"] is not None]
-    out(
-        f"\n{len(instances)} running" + (f" (here: {', '.join(local)})" if local else "")
-        if instances
-        else "\nno instance is running; start one with: evfn run"
-    )
+    out("")
+    for line in instances(found):
+        out(line)
     for leftover in found["leftovers"]:
         say(f"{escape(leftover['trigger'])} is no longer in the manifest, but its group and events are still there")
 

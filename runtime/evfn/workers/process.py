@@ -14,6 +14,7 @@ from pathlib import Path
 
 from evfn.workers.ledger import Ledger
 from evfn.workers.protocol import FrameReader, FromWorker, ToWorker, encode
+from evfn.workers.stack import of_the_function
 
 READ_BYTES = 1 << 18
 MAX_STACK_BYTES = 64 * 1024
@@ -99,9 +100,9 @@ class Worker:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGUSR1)
 
     def stack(self) -> str:
-        """The stack that the worker's fault handler wrote, if any."""
+        """The stack that the worker's fault handler wrote, if any, as far as it is the function's."""
         with contextlib.suppress(OSError):
-            return os.pread(self._stack, MAX_STACK_BYTES, 0).decode(errors="replace").strip()
+            return of_the_function(os.pread(self._stack, MAX_STACK_BYTES, 0).decode(errors="replace").strip())
         return ""
 
     def resident_bytes(self) -> int:
