@@ -18,6 +18,7 @@ from evfn_cli.options import common, name_variables
 from evfn_cli.render import escape_lines, say
 
 COMMANDS = {
+    "init": "Make a new project that runs.",
     "check": "Validate the manifest and its functions.",
     "run": "Run this project's functions as events arrive.",
     "emit": "Publish one event, or many from a file.",

@@ -72,6 +72,11 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
     )
 
 
+def enclosing(folder: Path) -> Path | None:
+    """The folder of the project that a folder lies in: itself, or the nearest above it; None where there is none."""
+    return next((each for each in (folder, *folder.parents) if (each / MANIFEST).is_file()), None)
+
+
 def prepare_state(state: Path) -> None:
     """Make the state folder, closed to others and unseen by git. Raises OSError where that cannot be."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,10 +108,12 @@ def _named(path: Path) -> Path:
 
 
 def _search(here: Path) -> Path:
-    for folder in (here, *here.parents):
-        if (folder / MANIFEST).is_file():
-            return _absolute(folder / MANIFEST)
-    raise UsageError(f"no {MANIFEST} in {here} or a folder above it; name one with --manifest")
+    folder = enclosing(here)
+    if folder is None:
+        raise UsageError(
+            f"no {MANIFEST} in {here} or a folder above it; name one with --manifest, or make a project with evfn init"
+        )
+    return _absolute(folder / MANIFEST)
 
 
 def _absolute(path: Path) -> Path:

@@ -44,7 +44,7 @@ def test_help_is_quick_and_lists_every_command(project: Sandbox) -> None:
         said = project.evfn("--help").stdout
         times.append(time.monotonic() - began)
     assert min(times) < 0.6
-    for command in ("check", "run", "emit", "invoke", "status", "dlq", "schema"):
+    for command in ("init", "check", "run", "emit", "invoke", "status", "dlq", "schema"):
         assert re.search(rf"^  {command} ", said, re.MULTILINE)
 
 
@@ -55,7 +55,10 @@ def test_every_command_knows_the_common_options_and_says_what_the_list_says(proj
         command, _, text = line.strip().partition("  ")
         said = project.evfn(command, "--help").stdout
         assert text.strip().split(":")[0].rstrip(".") in said
-        for option in ("--manifest", "--functions", "--name", "--redis", "--state"):
+        # What makes a project works on none yet.
+        for option in (
+            ("--manifest", "--functions", "--name", "--redis", "--state") if command != "init" else ("--name",)
+        ):
             assert option in said
 
 
@@ -106,7 +109,8 @@ def test_outside_of_a_project_it_says_what_it_looked_for(tmp_path: Path) -> None
         [sys.executable, "-m", "evfn_cli", "status"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert re.fullmatch(r"error: no triggers\.yaml in .* or a folder above it; name one with --manifest\n", done.stderr)
+    said = r"error: no triggers\.yaml in .* or a folder above it; name one with --manifest, or make .* with evfn init\n"
+    assert re.fullmatch(said, done.stderr)
 
 
 @pytest.mark.parametrize(
