@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evfn import name
-from evfn.functions.unbound import suggestion
+from evfn.functions.unbound import suggestion, unused
 from evfn.manifest import load
 
 
@@ -118,3 +118,16 @@ def test_a_name_is_made_from_any_text(text: str, made: str | None) -> None:
     """Letters keep their base, everything else becomes one hyphen; None where nothing is left."""
     assert name.slug(text) == made
     assert made is None or name.is_name(made)
+
+
+def test_unused_files_are_those_that_nothing_used_imports(tmp_path: Path) -> None:
+    """Tests, __init__.py, hidden folders and environments are left out; an imported one counts through a link too."""
+    functions = tmp_path / "functions"
+    functions_files = "b.py a.py used.py sub/c.py sub/__init__.py"
+    others = "__main__.py test_a.py a_test.py conftest.py .hid/x.py __pycache__/y.py env/site-packages/z.py notes.txt"
+    for file in f"{functions_files} {others}".split():
+        (functions / file).parent.mkdir(parents=True, exist_ok=True)
+        (functions / file).touch()
+    (tmp_path / "link").symlink_to(functions)
+    found = unused(tmp_path / "link", [functions / "used.py"])
+    assert [str(path.relative_to(tmp_path / "link")) for path in found] == ["a.py", "b.py", "sub/c.py"]

@@ -1,6 +1,7 @@
-"""What to write into the manifest for a file that no trigger uses. Reads the file, never imports it."""
+"""Files that no trigger uses, and what to write into the manifest for one. Reads files, never imports them."""
 
 import ast
+import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -11,6 +12,29 @@ from evfn.functions.reference import DEFAULT_NAME, Reference, parse
 
 TOPIC = "change.me"
 """Stands for the topic, which only the author knows: valid, so that the lines can be pasted as they are."""
+
+
+_MOST_FILES = 5000
+"""Looked at; in a folder with more, something else than functions lies."""
+
+
+def unused(functions_dir: Path, imported: Collection[Path]) -> list[Path]:
+    """The folder's Python files that are not among those imported by used functions, sorted.
+
+    Tests, `__init__.py` and what lies in hidden folders or environments are no functions and left out.
+    """
+    used = {path.resolve() for path in imported}
+    found: list[Path] = []
+    for folder, folders, files in os.walk(functions_dir):
+        folders[:] = [each for each in folders if not each.startswith((".", "__")) and each != "site-packages"]
+        found += [Path(folder, file) for file in files if file.endswith(".py") and not _is_test(file)]
+        if len(found) > _MOST_FILES:
+            break
+    return sorted(path for path in found if path.resolve() not in used)
+
+
+def _is_test(file: str) -> bool:
+    return file.startswith(("test_", "__", ".")) or file.endswith("_test.py") or file == "conftest.py"
 
 
 def suggestion(path: Path, functions_dir: Path, taken_names: Collection[str]) -> str | None:

@@ -32,4 +32,5 @@ def worker_config(
         slots=SLOTS,
         env={**inherited, **env_file, **dict(trigger.env)},
         attempts=trigger.retry.attempts,
+        give_up_on=list(trigger.retry.give_up_on),
     )
