@@ -63,6 +63,7 @@ def _sections(name: str, command: click.Command | None, parent: click.Context) -
     records = [record for each in own if (record := each.get_help_record(context)) is not None]
     with formatter.section("Options"):
         formatter.write_dl(records)
+    command.format_epilog(context, formatter)
     text = "\n".join(line.rstrip() for line in formatter.getvalue().splitlines())
     sections = [f"\n## `{context.command_path}`\n\n```text\n{text}\n```\n"]
     if isinstance(command, click.Group):

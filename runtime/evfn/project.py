@@ -58,8 +58,7 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
 
     Raises UsageError where there is no manifest.
     """
-    named = choices.manifest or environ.get("EVFN_MANIFEST")
-    manifest = _named(here / named) if named else _search(here)
+    manifest = find_manifest(choices, here=here, environ=environ)
     functions = choices.functions or environ.get("EVFN_FUNCTIONS") or "functions"
     state = choices.state or environ.get("EVFN_STATE")
     state_folder = _absolute(here / state if state else manifest.parent / ".evfn")
@@ -70,6 +69,12 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
         name=choices.name or environ.get("EVFN_NAME") or None,
         server=_server(choices.redis, environ, state_folder),
     )
+
+
+def find_manifest(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Path:
+    """The manifest of the project of the folder `here`. Raises UsageError where there is none."""
+    named = choices.manifest or environ.get("EVFN_MANIFEST")
+    return _named(here / named) if named else _search(here)
 
 
 def enclosing(folder: Path) -> Path | None:
