@@ -4,6 +4,7 @@ Nothing here starts a server, checks the manifest or says anything: where there 
 """
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,8 +64,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F
         line = os.environ["_EVFN_LINE"]
         words = split_arg_string(line)
         incomplete = words.pop() if words and not line[-1].isspace() else ""
-        breaks = ":" in os.environ.get("_EVFN_BREAKS", "") and not line.endswith(("'", '"'))
-        if breaks and ":" in incomplete and line.endswith(incomplete):
+        if ":" in incomplete and ":" in os.environ.get("_EVFN_BREAKS", "") and not _within_quotes(line):
             self._written = incomplete[: incomplete.rindex(":") + 1]
         return words[1:], incomplete
 
@@ -73,6 +73,15 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null || complete -F
 
 
 _CLASSES: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fish": FishComplete}
+
+
+def _within_quotes(line: str) -> bool:
+    """Whether a quote is open at the end; bash ends no word at a colon there."""
+    try:
+        shlex.split(line)
+    except ValueError:
+        return True
+    return False
 
 
 def script(shell: str) -> str:

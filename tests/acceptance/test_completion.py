@@ -1,6 +1,8 @@
 """What shells offer: the real bash by its own completion machinery, the others by the variables their scripts set."""
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox
+from sandbox import PATIENCE, Sandbox
 
 MANIFEST = """\
 version: 1
@@ -109,6 +111,50 @@ def ask(project: Sandbox, shell: str, **variables: str) -> subprocess.CompletedP
 def test_bash_offers_what_fits(project: Sandbox, line: str, offered: list[str]) -> None:
     """Commands, options, choices, files, and the manifest's names; only the part behind a colon is replaced by bash."""
     assert bash(project, line) == offered
+
+
+@pytest.mark.parametrize(
+    ("typed", "becomes"),
+    [
+        ("evfn em", "evfn emit "),
+        ("evfn emit sens", "evfn emit sensors:north "),
+        ("evfn emit sensors:n", "evfn emit sensors:north "),
+        ("evfn emit 'sensors:n", "evfn emit 'sensors:north' "),
+        ("evfn emit x --file=tri", "evfn emit x --file=triggers.yaml "),
+        ("true && EVFN_NAME=x evfn dlq show h", "true && EVFN_NAME=x evfn dlq show heat-alert "),
+    ],
+)
+def test_a_tab_on_a_terminal_completes_the_line(project: Sandbox, typed: str, becomes: str) -> None:
+    """The whole way, through bash's own line editor."""
+    terminal, its_end = pty.openpty()
+    shell = subprocess.Popen(
+        ["/bin/bash", "--norc", "-i"],
+        cwd=project.folder,
+        env={**project.environment, "PS1": "$ ", "TERM": "dumb"},
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    )
+    os.close(its_end)
+    try:
+        os.write(terminal, b'eval "$(evfn completion bash)"; echo re""ady\n')
+        read_until(terminal, "ready\r\n$ ")
+        os.write(terminal, f"{typed}\t#end".encode())
+        assert read_until(terminal, "#end") == f"{becomes}#end"
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(terminal)
+
+
+def read_until(terminal: int, end: str) -> str:
+    """All that the terminal shows up to this text."""
+    shown, deadline = "", time.monotonic() + PATIENCE
+    while end not in shown:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], f"no {end!r} in {shown!r}"
+        shown += os.read(terminal, 1 << 12).decode()
+    return shown
 
 
 def test_names_come_from_the_manifest_that_the_line_names(project: Sandbox) -> None:
