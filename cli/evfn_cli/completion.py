@@ -119,7 +119,8 @@ class _Names(_Type):
             manifest = find_manifest(choices(ctx), here=Path.cwd(), environ=os.environ)
         except EvfnError:
             return []
-        return [CompletionItem(name) for name in self._pick(outline(manifest)) if name.startswith(incomplete)]
+        names = dict.fromkeys(self._pick(outline(manifest)))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 _TYPES: "dict[str, click.ParamType[str]]" = {

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec import structs
+
 from evfn.clock import SystemClock
 from evfn.outcome import Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
@@ -44,6 +46,7 @@ class OneWorker:
             environ=os.environ,
             env_file=opened.env_file,
         )
+        config = structs.replace(config, give_up_on=list(trigger.retry.give_up_on))
         limits = Workers(max=1, concurrency=trigger.workers.concurrency, memory=trigger.workers.memory)
         self._pool = Pool(template, lambda: config, limits, trigger.timeout, self, SystemClock())
 

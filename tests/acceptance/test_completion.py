@@ -87,7 +87,7 @@ def ask(project: Sandbox, shell: str, **variables: str) -> subprocess.CompletedP
         ("evfn dlq redrive h", ["heat-alert"]),
         ("evfn dlq ls ", ["heat-alert", "store"]),
         ("evfn dlq purge s", ["store"]),
-        ("evfn invoke ", ["heat-alert", "store", "climate:alert", "store"]),
+        ("evfn invoke ", ["heat-alert", "store", "climate:alert"]),
         ("evfn emit ", ["readings.temperature", "sensors:north", "alerts.raised", "kept.only"]),
         ("evfn emit r", ["readings.temperature"]),
         ("evfn emit sensors:", ["north"]),

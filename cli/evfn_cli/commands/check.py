@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -75,8 +76,6 @@ def _say_unknown_exceptions(trigger: "Trigger", ready: "Ready") -> None:
 
 
 def _say_unused(opened: "Opened", imported: list[str]) -> None:
-    from pathlib import Path
-
     from evfn.functions.unbound import suggestion, unused
 
     functions = opened.location.functions

@@ -1,10 +1,13 @@
 """Whether the names in `give_up_on` name anything: only a process that has loaded the function can tell."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from evfn.functions.failure import full_name
-from evfn.nearest import nearest
 from evfn.retry import names_of
+
+_NEAR = 0.85
+"""Half of all exceptions end in Error, so names that have nothing else in common look alike to a laxer measure."""
 
 
 def unknown(names: Iterable[str]) -> dict[str, str | None]:
@@ -12,8 +15,17 @@ def unknown(names: Iterable[str]) -> dict[str, str | None]:
     asked = list(names)
     if not asked:
         return {}
-    there = {name for kind in _kinds() for name in names_of(full_name(kind))}
-    return {name: nearest(name, there) for name in asked if name not in there}
+    full = [full_name(kind) for kind in _kinds()]
+    there = {name for each in full for name in names_of(each)}
+    return {name: _nearest(name, full) for name in asked if name not in there}
+
+
+def _nearest(name: str, full: list[str]) -> str | None:
+    """By the class's own name; with its module where a module was asked for."""
+    dotted = "." in name
+    by_name = {each.rpartition(".")[2]: each if dotted else each.rpartition(".")[2] for each in sorted(full)}
+    close = get_close_matches(name.rpartition(".")[2], by_name, n=1, cutoff=_NEAR)
+    return by_name[close[0]] if close else None
 
 
 def _kinds() -> set[type[BaseException]]:

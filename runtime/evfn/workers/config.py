@@ -32,5 +32,4 @@ def worker_config(
         slots=SLOTS,
         env={**inherited, **env_file, **dict(trigger.env)},
         attempts=trigger.retry.attempts,
-        give_up_on=list(trigger.retry.give_up_on),
     )

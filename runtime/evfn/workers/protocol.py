@@ -130,7 +130,10 @@ class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
-    """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function."""
+    """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
+
+    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
+    """
 
     project: str
     project_dir: str
