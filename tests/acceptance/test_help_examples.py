@@ -47,14 +47,14 @@ def test_every_example_can_be_read_and_fits(line: str) -> None:
             parse(cli, words[1:])
 
 
-def parse(command: click.Command, words: list[str]) -> None:
+def parse(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
     """As click does before it carries a command out; raises UsageError."""
-    context = command.make_context(command.name or "evfn", list(words))
+    context = command.make_context(command.name or "evfn", list(words), parent)
     if isinstance(command, click.Group):
         rest = [*context._protected_args, *context.args]
         _, inner, left = command.resolve_command(context, rest)
         assert inner is not None
-        parse(inner, left)
+        parse(inner, left, context)
 
 
 def test_examples_that_end_by_themselves_work(sandbox: Sandbox) -> None:
