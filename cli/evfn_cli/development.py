@@ -15,9 +15,9 @@ from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
 from evfn.listener import TriggerState
-from evfn.manifest.schema import json_schema
 from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
+from evfn_cli import editor_schema
 from evfn_cli.log import MOMENT_SECONDS, Log
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say
@@ -65,7 +65,8 @@ class Run:
     async def _serve(self) -> int | None:
         location = self._opened.location
         prepare_state(location.state)
-        self._write_schema()
+        with suppress(OSError):
+            editor_schema.refresh(location.state)
         for each in instance_lock.living(location.state):
             say(f"another instance runs in this folder (pid {each.pid}): the two share the events between them")
         async with server_url(location) as url:
@@ -140,11 +141,3 @@ class Run:
             self._silent = True
             with suppress(OSError):
                 say("the log cannot be written any more; evfn goes on without it")
-
-    def _write_schema(self) -> None:
-        """Keep the schema that editors are pointed at fresh."""
-        with suppress(OSError):
-            path = self._opened.location.state / "triggers.schema.json"
-            schema = json.dumps(json_schema(), indent=2) + "\n"
-            if not path.exists() or path.read_text() != schema:
-                path.write_text(schema)

@@ -173,7 +173,8 @@ class Log:
             self._line(changed.trigger, "ready")
         elif changed.state is not TriggerState.LOADING:
             problem = f": {escape_lines(changed.problem)}" if changed.problem else ""
-            self._line(changed.trigger, click.style(changed.state.value, fg="red") + problem)
+            place = f"  {escape(changed.place)}" if changed.place else ""
+            self._line(changed.trigger, click.style(changed.state.value, fg="red") + problem + place)
             if changed.traceback:
                 self._block(changed.trigger, changed.traceback)
 

@@ -14,20 +14,37 @@ from typing import NoReturn
 import click
 
 from evfn.errors import EvfnError, LoadError, UsageError
+from evfn_cli.examples import epilog
 from evfn_cli.options import common, name_variables
 from evfn_cli.render import escape_lines, say
 
-COMMANDS = {
-    "check": "Validate the manifest and its functions.",
-    "run": "Run this project's functions as events arrive.",
-    "emit": "Publish one event, or many from a file.",
-    "invoke": "Run one function on an event, without a server.",
-    "tail": "Show the last events of a topic, then those that come.",
-    "status": "Show every trigger: what waits, what ran, what failed.",
-    "dlq": "Look at, redrive or purge dead letters.",
-    "schema": "Print the JSON Schema of the manifest.",
+GROUPS = {
+    "Start": {
+        "init": "Make a new project that runs.",
+        "check": "Validate the manifest and its functions.",
+        "run": "Run this project's functions as events arrive.",
+    },
+    "Events": {
+        "emit": "Publish one event, or many from a file.",
+        "invoke": "Run one function on an event, without a server.",
+    },
+    "Look": {
+        "tail": "Show the last events of a topic, then those that come.",
+        "status": "Show every trigger: what waits, what ran, what failed.",
+    },
+    "Dead letters": {
+        "dlq": "Look at, redrive or purge dead letters.",
+    },
+    "Editor and shell": {
+        "schema": "Print the JSON Schema of the manifest.",
+        "completion": "Print what makes a shell complete commands and names.",
+    },
 }
 """Every verb with its line in the help, so that `evfn --help` need not import them all."""
+
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+COMPLETE = "_EVFN_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 
 class _Verbs(click.Group):
@@ -41,6 +58,7 @@ class _Verbs(click.Group):
             return None
         command: click.Command = import_module(f"evfn_cli.commands.{cmd_name}").command
         name_variables(command, f"EVFN_{cmd_name.upper()}")
+        _add_examples(command, cmd_name)
         return command
 
     def resolve_command(
@@ -54,9 +72,23 @@ class _Verbs(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}{hint} (there are: {', '.join(COMMANDS)})", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # What one can do goes before how: the common options would push the commands off a small terminal.
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", text) for name, text in commands.items()])
+
+
+def _add_examples(command: click.Command, path: str) -> None:
+    command.epilog = epilog(path)
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _add_examples(inner, f"{path} {name}")
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +97,7 @@ class _Verbs(click.Group):
 def cli() -> None:
     """Run plain Python functions when events arrive.
 
-    The project is the folder with triggers.yaml, here or in a parent.
+    The project is the folder with triggers.yaml, here or in a parent. `evfn COMMAND --help` ends with examples.
     """
 
 
@@ -91,6 +123,10 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Carry out one command line and return its exit code. Raises only OSError, where stdout cannot be written."""
+    if COMPLETE in os.environ:
+        from evfn_cli import completion
+
+        return completion.answer(os.environ[COMPLETE])
     try:
         result = cli.main(arguments, prog_name="evfn", standalone_mode=False, color=_color())
         return result if isinstance(result, int) else 0

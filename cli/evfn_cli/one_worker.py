@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from msgspec import structs
+
 from evfn.clock import SystemClock
 from evfn.outcome import Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
 from evfn.workers.config import worker_config
 from evfn.workers.delivery import Delivery
+from evfn.workers.member import LOAD_SECONDS
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import Ready
 from evfn.workers.template_process import Template
@@ -43,6 +46,7 @@ class OneWorker:
             environ=os.environ,
             env_file=opened.env_file,
         )
+        config = structs.replace(config, give_up_on=list(trigger.retry.give_up_on))
         limits = Workers(max=1, concurrency=trigger.workers.concurrency, memory=trigger.workers.memory)
         self._pool = Pool(template, lambda: config, limits, trigger.timeout, self, SystemClock())
 
@@ -89,15 +93,27 @@ class OneWorker:
             self._end.set_result((outcome, elapsed))
 
 
-async def load_all(opened: Opened, on_output: Callable[[str], None]) -> dict[str, Ready | Broken]:
-    """Load the function of every trigger; `on_output` gets the lines that importing them prints."""
+SLOW_SECONDS = 2.0
+"""An import that takes longer is named while it lasts."""
+
+
+async def load_all(
+    opened: Opened, on_output: Callable[[str], None], on_slow: Callable[[Trigger, float], None]
+) -> dict[str, Ready | Broken]:
+    """Load the function of every trigger; `on_output` gets the lines that importing them prints.
+
+    `on_slow` gets the trigger whose function is being imported for some time, and how many seconds it has in all.
+    """
     template = Template()
     verdicts: dict[str, Ready | Broken] = {}
     try:
         # One after the other: what importing one function prints is not mixed with another's.
         for trigger in opened.project.triggers:
             worker = OneWorker(opened, trigger, template, lambda _, text: on_output(text))
-            verdicts[trigger.name] = await worker.load()
+            loading = asyncio.create_task(worker.load())
+            if not (await asyncio.wait([loading], timeout=SLOW_SECONDS))[0]:
+                on_slow(trigger, LOAD_SECONDS)
+            verdicts[trigger.name] = await loading
             await worker.close()
     finally:
         await template.stop()

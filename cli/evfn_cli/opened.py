@@ -1,7 +1,6 @@
 """The project a command works on: found, its manifest read, its warnings said."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +9,12 @@ import click
 
 from evfn import env_file
 from evfn.errors import UsageError
+from evfn.name import is_name
 from evfn.project import Location, locate
 from evfn.trigger import Project, Settings, Trigger
 from evfn_cli import route_cache
 from evfn_cli.options import choices
 from evfn_cli.render import escape, escape_lines, say
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def _open(location: Location, *, filters: bool = True, warn: bool) -> Opened:
             say(escape_lines(str(warning)))
     project = loaded.project
     if location.name is not None:
-        if _NAME.fullmatch(location.name) is None:
+        if not is_name(location.name):
             raise UsageError(f"{location.name!r} cannot be a project's name: write a-z, 0-9 and -, at most 63 of them")
         project = replace(project, name=location.name)
     return Opened(location, replace(project, settings=_settings(project.settings)), extra)

@@ -25,11 +25,18 @@ def common(command: _Command) -> _Command:
     for flag, metavar, text, variable in reversed(OPTIONS):
         # The variables are read where the project is located: read here, the one of an option given before the verb
         # would win over that option.
-        decorate = click.option(
-            flag, metavar=metavar, help=f"{text}  [{variable}]", expose_value=False, callback=_remember
-        )
-        command = decorate(command)
+        command = _option(flag, metavar, described(text, variable))(command)
     return command
+
+
+def described(text: str, variable: str) -> str:
+    """A common option's line in the help."""
+    return f"{text}  [{variable}]"
+
+
+def project_name(text: str) -> Callable[[_Command], _Command]:
+    """Give a command that works on no project yet `--name` alone; read it with `choices`."""
+    return _option("--name", "NAME", text)
 
 
 def choices(context: click.Context) -> Choices:
@@ -64,6 +71,10 @@ def name_variables(command: click.Command, prefix: str) -> None:
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             name_variables(inner, f"{prefix}_{name.upper()}")
+
+
+def _option(flag: str, metavar: str, text: str) -> Callable[[_Command], _Command]:
+    return click.option(flag, metavar=metavar, help=text, expose_value=False, callback=_remember)
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -3,7 +3,7 @@
 import click
 
 from evfn_cli.main import COMMANDS, cli
-from evfn_cli.options import OPTIONS
+from evfn_cli.options import OPTIONS, described
 
 WIDTH = 100
 
@@ -57,11 +57,13 @@ def _sections(name: str, command: click.Command | None, parent: click.Context) -
     formatter = context.make_formatter()
     command.format_usage(context, formatter)
     command.format_help_text(context, formatter)
-    shared = {flag for flag, *_ in OPTIONS}
-    own = [each for each in command.get_params(context) if isinstance(each, click.Option) and not shared & {*each.opts}]
+    # Told by what they say: `init` has a --name of its own.
+    shared = {described(text, variable) for *_, text, variable in OPTIONS}
+    own = [each for each in command.get_params(context) if isinstance(each, click.Option) and each.help not in shared]
     records = [record for each in own if (record := each.get_help_record(context)) is not None]
     with formatter.section("Options"):
         formatter.write_dl(records)
+    command.format_epilog(context, formatter)
     text = "\n".join(line.rstrip() for line in formatter.getvalue().splitlines())
     sections = [f"\n## `{context.command_path}`\n\n```text\n{text}\n```\n"]
     if isinstance(command, click.Group):

@@ -47,12 +47,16 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """A trigger's state is another one than before; `problem` says why and what to do where it is not OK."""
+    """A trigger's state is another one than before; `problem` says why and what to do where it is not OK.
+
+    `place` is where the manifest names a function that does not load.
+    """
 
     trigger: str
     state: TriggerState
     problem: str | None = None
     traceback: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

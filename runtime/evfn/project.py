@@ -60,8 +60,7 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
 
     Raises UsageError where there is no manifest.
     """
-    named = choices.manifest or environ.get("EVFN_MANIFEST")
-    manifest = _named(here / named) if named else _search(here)
+    manifest = find_manifest(choices, here=here, environ=environ)
     functions = choices.functions or environ.get("EVFN_FUNCTIONS") or "functions"
     state = choices.state or environ.get("EVFN_STATE")
     state_folder = _absolute(here / state if state else manifest.parent / ".evfn")
@@ -73,6 +72,17 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
         name=choices.name or environ.get("EVFN_NAME") or None,
         server=_server(choices.redis, environ, state_folder),
     )
+
+
+def find_manifest(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Path:
+    """The manifest of the project of the folder `here`. Raises UsageError where there is none."""
+    named = choices.manifest or environ.get("EVFN_MANIFEST")
+    return _named(here / named) if named else _search(here)
+
+
+def enclosing(folder: Path) -> Path | None:
+    """The folder of the project that a folder lies in: itself, or the nearest above it; None where there is none."""
+    return next((each for each in (folder, *folder.parents) if (each / MANIFEST).is_file()), None)
 
 
 def prepare_state(state: Path) -> None:
@@ -106,10 +116,12 @@ def _named(path: Path) -> Path:
 
 
 def _search(here: Path) -> Path:
-    for folder in (here, *here.parents):
-        if (folder / MANIFEST).is_file():
-            return _absolute(folder / MANIFEST)
-    raise UsageError(f"no {MANIFEST} in {here} or a folder above it; name one with --manifest")
+    folder = enclosing(here)
+    if folder is None:
+        raise UsageError(
+            f"no {MANIFEST} in {here} or a folder above it; name one with --manifest, or make a project with evfn init"
+        )
+    return _absolute(folder / MANIFEST)
 
 
 def _absolute(path: Path) -> Path:

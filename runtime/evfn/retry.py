@@ -46,7 +46,12 @@ class RetryPolicy:
 
     def gives_up_on(self, bases: tuple[str, ...]) -> bool:
         """Whether an exception with these classes (full names) is one that no retry helps."""
-        names = {*bases, *(base.rpartition(".")[2] for base in bases)}
-        # A package may re-export a class: requests.HTTPError is really requests.exceptions.HTTPError.
-        names |= {f"{base.partition('.')[0]}.{base.rpartition('.')[2]}" for base in bases}
+        names = {name for base in bases for name in names_of(base)}
         return any(name in names for name in self.give_up_on)
+
+
+def names_of(exception: str) -> tuple[str, ...]:
+    """What `give_up_on` may call an exception with this full name."""
+    name = exception.rpartition(".")[2]
+    # A package may re-export a class: requests.HTTPError is really requests.exceptions.HTTPError.
+    return exception, name, f"{exception.partition('.')[0]}.{name}"

@@ -32,6 +32,11 @@ def check_name(name: str) -> None:
     _check_characters(name)
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` is the name of one topic."""
+    return NAME.fullmatch(text) is not None and not text.startswith(RESERVED)
+
+
 def is_pattern(text: str) -> bool:
     """Whether `text`, in a trigger's `topic`, names more than one topic."""
     return "*" in text
@@ -67,7 +72,7 @@ class Pattern:
         """Whether this names the topic. Keys that cannot be topics (evfn's own, say) match nothing."""
         if self.text == topic:
             return True
-        if not is_pattern(self.text) or topic.startswith(RESERVED) or NAME.fullmatch(topic) is None:
+        if not is_pattern(self.text) or not is_name(topic):
             return False
         return _match(self.segments, topic.split("."))
 

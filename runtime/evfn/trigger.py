@@ -45,6 +45,14 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """Where a trigger's keys stand, as `triggers.yaml:12:5`; `give_up_on` has one place for each name there."""
+
+    function: str = ""
+    give_up_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
     """Topic patterns + filter + function + delivery policy, under a unique name."""
 
@@ -60,7 +68,8 @@ class Trigger:
     workers: Workers = field(default_factory=Workers)
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     enabled: bool = True
-    line: int = 0
+    # A trigger that only stands elsewhere in its file is the same one.
+    written: Written = field(default_factory=Written, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 import json
 
-from sandbox import Sandbox
+import pytest
+
+from sandbox import Sandbox, wait_until
 
 
 def test_a_good_project_is_told_trigger_by_trigger(sandbox: Sandbox) -> None:
@@ -37,9 +39,9 @@ def test_functions_that_do_not_load_are_all_named(sandbox: Sandbox) -> None:
     sandbox.function("good", "def handle(event): pass\n")
     sandbox.function("odd", "def handle(one, two, three): pass\n")
     done = sandbox.evfn("check", expect=2)
-    assert "triggers.yaml:4:1: error: broken: " in done.stderr
+    assert "triggers.yaml:6:5: error: broken: " in done.stderr
     assert "no_such_module" in done.stderr
-    assert "triggers.yaml:10:1: error: odd: " in done.stderr
+    assert "triggers.yaml:12:5: error: odd: " in done.stderr
     assert done.stdout == "ok  good: readings → good:handle\n"
     shown = json.loads(sandbox.evfn("check", "--json", expect=2).stdout)
     assert shown["triggers"]["good"] is None
@@ -102,3 +104,109 @@ def test_a_mistake_in_the_env_file_is_told_with_its_place(sandbox: Sandbox) -> N
     done = sandbox.evfn("check", expect=2)
     assert ".env:2:5: error: " in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_an_import_that_takes_its_time_is_named_while_it_lasts(sandbox: Sandbox) -> None:
+    """After two seconds, with how long it may take; its end is told as ever."""
+    sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
+    sandbox.function("store", "import time\ntime.sleep(2.5)\ndef handle(event): pass\n")
+    done = sandbox.evfn("check")
+    assert done.stderr == "store: still importing store:handle; it has 60 s in all\n"
+    assert done.stdout == "ok  store: readings → store:handle\n"
+
+
+def test_event_and_data_are_one_or_the_other(sandbox: Sandbox) -> None:
+    """Who asks for both is told the rule and what to write."""
+    sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
+    sandbox.function("store", "def handle(event, data: dict): pass\n")
+    told = sandbox.evfn("check", expect=2).stderr
+    assert told.startswith("triggers.yaml:4:28: error: store: store:handle: event and data are one or the other: ")
+    assert "write handle(data: dict) for the data alone, or handle(event) and read event.data" in told
+
+
+def said(trigger: str, name: str, hint: str) -> str:
+    return f"{trigger}: give_up_on: no exception called {name} is imported with store:handle{hint}"
+
+
+def test_names_to_give_up_on_that_name_nothing_are_warned_of(sandbox: Sandbox) -> None:
+    """Where each stands, with the nearest there is; built-in, imported and re-exported classes are known."""
+    sandbox.manifest(
+        """
+        store:
+          topic: readings
+          function: store:handle
+          retry:
+            give_up_on: [ValueErorr, LookupError, store.Full, functions.store.Full, json.JSONDecodeError,
+              Nonsense]
+        keep:
+          topic: readings
+          function: store:handle
+    """,
+        head="version: 1\nname: sandbox\ndefaults:\n  retry: {give_up_on: KeyErr}\n",
+    )
+    sandbox.function("store", "import json\nclass Full(Exception): pass\ndef handle(event): pass\n")
+    told = sandbox.evfn("check").stderr.splitlines()
+    warned = [line.partition(": warning: ")[::2] for line in told]
+    assert warned == [
+        ("triggers.yaml:10:20", said("store", "ValueErorr", " (did you mean ValueError?)")),
+        ("triggers.yaml:10:45", said("store", "store.Full", " (did you mean functions.store.Full?)")),
+        ("triggers.yaml:11:9", said("store", "Nonsense", "")),
+        ("triggers.yaml:4:23", said("keep", "KeyErr", " (did you mean KeyError?)")),
+    ]
+
+
+def test_files_that_no_trigger_uses_come_with_the_lines_to_paste(sandbox: Sandbox) -> None:
+    """Not those that a used function imports, nor tests; and what is pasted makes the project complete."""
+    sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
+    sandbox.function("store", "from .shared import x\ndef handle(event): pass\n")
+    sandbox.function("shared", "x = 1\ndef helper(): ...\n")
+    sandbox.function("test_store", "def test_it(): ...\n")
+    unused = "raise SystemExit('not to be imported')\nasync def alert(event): ...\n"
+    (sandbox.folder / "functions" / "heat_alert.py").write_text(unused)
+    told = sandbox.evfn("check").stderr
+    first, *lines = told.splitlines()
+    assert first == (
+        "functions/heat_alert.py: no trigger uses it; to run it, paste this below `triggers:` of triggers.yaml"
+    )
+    (sandbox.folder / "functions" / "heat_alert.py").write_text("async def alert(event): ...\n")
+    with (sandbox.folder / "triggers.yaml").open("a") as manifest:
+        manifest.write("\n".join(lines) + "\n")
+    done = sandbox.evfn("check")
+    assert done.stdout.splitlines()[1] == "ok  heat-alert: change.me → heat_alert:alert"
+    assert done.stderr == ""
+
+
+def test_a_broken_project_is_not_told_of_unused_files(sandbox: Sandbox) -> None:
+    """What the broken function imports is not known, so nothing can be said to be unused."""
+    sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
+    sandbox.function("store", "from .shared import y\ndef handle(event): pass\n")
+    sandbox.function("shared", "x = 1\ndef helper(): ...\n")
+    assert "no trigger uses" not in sandbox.evfn("check", expect=2).stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--until-idle"]], ids=" ".join)
+def test_storage_rules_that_do_nothing_yet_are_warned_of(sandbox: Sandbox, command: list[str]) -> None:
+    """Each with its place; `data` is no such rule."""
+    sandbox.manifest(
+        "store: {topic: readings, function: 'store:handle'}",
+        head="version: 1\nname: sandbox\ntopics:\n  readings:\n    data: json\n    retention: 7d\n    max_events: 9\n",
+    )
+    sandbox.function("store", "def handle(event): pass\n")
+    told = sandbox.evfn(*command).stderr
+    for place, key in (("6:5", "retention"), ("7:5", "max_events")):
+        assert (
+            f"triggers.yaml:{place}: warning: {key} is not enforced by this version of evfn: the events of readings"
+            in told
+        )
+    assert told.count("warning") == 2
+
+
+def test_run_says_where_the_manifest_names_a_function_that_does_not_load(sandbox: Sandbox) -> None:
+    """At the end of the line, where places of code stand too."""
+    sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
+    sandbox.function("store", "import no_such_module\n")
+    with sandbox.running():
+        wait_until(lambda: "broken" in sandbox.log.read_text(), description="the function is said not to load")
+        [line] = [line for line in sandbox.log.read_text().splitlines() if "broken" in line]
+    assert line.startswith("store  broken: functions/store.py cannot be imported: no module named 'no_such_module'")
+    assert line.endswith("(store.py:7)  triggers.yaml:4:28")

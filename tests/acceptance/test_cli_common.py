@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evfn_cli.main import COMMANDS
 from sandbox import Sandbox
 
 TRIGGER = """
@@ -35,21 +36,27 @@ def shell(project: Sandbox, command: str, **environment: str) -> subprocess.Comp
     )
 
 
-def test_help_lists_every_command(project: Sandbox) -> None:
+def test_help_lists_every_command_in_its_group(project: Sandbox) -> None:
     """Each with a line on what it does."""
     said = project.evfn("--help").stdout
-    for command in ("check", "run", "emit", "invoke", "status", "dlq", "schema"):
+    for command in ("init", "check", "run", "emit", "invoke", "tail", "status", "dlq", "schema", "completion"):
         assert re.search(rf"^  {command} ", said, re.MULTILINE)
+    for group in ("Start:", "Events:", "Look:", "Dead letters:", "Editor and shell:"):
+        assert f"\n{group}\n" in said
 
 
 def test_every_command_knows_the_common_options_and_says_what_the_list_says(project: Sandbox) -> None:
-    """The line in the list of commands is the first of the command's own help."""
-    listed = project.evfn("--help").stdout.partition("Commands:")[2]
-    for line in listed.strip().splitlines():
-        command, _, text = line.strip().partition("  ")
+    """The line in the list of commands is the first of the command's own help, which ends with examples."""
+    listed = project.evfn("--help").stdout.partition("Options:")[0]
+    lines = re.findall(r"^  ([a-z]+) {2,}(.+)$", listed, re.MULTILINE)
+    assert [command for command, _ in lines] == list(COMMANDS)
+    for command, text in lines:
         said = project.evfn(command, "--help").stdout
         assert text.strip().split(":")[0].rstrip(".") in said
-        for option in ("--manifest", "--functions", "--name", "--redis", "--state"):
+        assert re.search(r"\n  Examples:\n(    .+\n)+$", said)
+        # What makes a project, and what needs none, knows fewer.
+        known = {"init": ("--name",), "completion": ()}
+        for option in known.get(command, ("--manifest", "--functions", "--name", "--redis", "--state")):
             assert option in said
 
 
@@ -100,7 +107,8 @@ def test_outside_of_a_project_it_says_what_it_looked_for(tmp_path: Path) -> None
         [sys.executable, "-m", "evfn_cli", "status"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert re.fullmatch(r"error: no triggers\.yaml in .* or a folder above it; name one with --manifest\n", done.stderr)
+    said = r"error: no triggers\.yaml in .* or a folder above it; name one with --manifest, or make .* with evfn init\n"
+    assert re.fullmatch(said, done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What README and docs show is what happens: every snippet is run, or says beside it why it is not.
 
 A comment before a code block tells what the test does with it: `file: NAME` writes it, `run` runs it in a fresh folder,
-`run: in the example project` where the example's events have run, `python: with a server` against a real server;
+`run: in an empty folder` and `run: in a new project` (after `evfn init`) where they say, `run: in the example project`
+where the example's events have run, `python: with a server` against a real server; `manifest` is checked as one;
 `not run: WHY` is for readers. A Python block without a comment is executed as it stands.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from evfn.manifest import load
 from sandbox import Sandbox
 from servers import RealServer
 
@@ -85,6 +87,35 @@ def test_first_function_in_five_minutes(sandbox: Sandbox) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "hello Ada" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in ALL if b.order.startswith(("run: in a new", "run: in an empty"))], ids=str
+)
+def test_commands_shown_for_a_new_project_work(sandbox: Sandbox, block: Block) -> None:
+    """Line by line, and none of them ends with an error."""
+    shutil.rmtree(sandbox.folder / "functions")
+    if block.order == "run: in a new project":
+        sandbox.evfn("init")
+    done = subprocess.run(
+        ["/bin/bash", "-euc", block.text],
+        cwd=sandbox.folder,
+        env=environment(sandbox),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", [b for b in ALL if b.order == "manifest"], ids=str)
+def test_manifest_shown_is_one(block: Block, tmp_path: Path) -> None:
+    """It has no mistake and no warning, given the modules it names."""
+    (tmp_path / "triggers.yaml").write_text(block.text)
+    (tmp_path / "functions").mkdir()
+    for module in re.findall(r"function: (\w+)", block.text):
+        (tmp_path / "functions" / f"{module}.py").touch()
+    loaded = load(tmp_path / "triggers.yaml", functions_dir=tmp_path / "functions", environ={}, cores=1)
+    assert loaded.warnings == ()
 
 
 @pytest.mark.parametrize("block", [b for b in ALL if b.order == "python: with a server"], ids=str)

@@ -152,6 +152,21 @@ def test_data_can_be_asked_for_once() -> None:
         bind(two)
 
 
+def test_event_and_data_are_one_or_the_other() -> None:
+    """The message says the rule and both ways to write it, in the function's own words."""
+
+    def both(event: Event, reading: int) -> None:
+        """Asks for the data where it has the event."""
+
+    def keyword(event, *, reading: int) -> None:  # type: ignore[no-untyped-def]  # as users write
+        """The same by name."""
+
+    with pytest.raises(LoadError, match=r"one or the other: 'reading' .* write both\(reading: int\) .*both\(event\)"):
+        bind(both)
+    with pytest.raises(LoadError, match=r"write keyword\(reading: int\)"):
+        bind(keyword)
+
+
 @pytest.mark.parametrize(
     ("annotation", "body", "expected"),
     [

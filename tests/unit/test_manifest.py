@@ -11,7 +11,7 @@ from evfn.errors import ManifestError
 from evfn.manifest import Loaded, load
 from evfn.manifest.models import DeliverySection, InstanceSection, ManifestSection, TopicSection
 from evfn.retry import Backoff, Jitter, RetryPolicy
-from evfn.trigger import DataMode, Isolation, Project, Settings, StartAt, TopicRules, Trigger, Workers
+from evfn.trigger import DataMode, Isolation, Project, Settings, StartAt, TopicRules, Trigger, Workers, Written
 
 LEAST = """\
 version: 1
@@ -60,9 +60,9 @@ def folder(tmp_path: Path) -> Folder:
 def test_the_least_that_works_has_the_runtimes_own_defaults(folder: Folder) -> None:
     """What the models default to is what Trigger and its parts default to; workers.max is the number of cores."""
     loaded = folder.load(LEAST, cores=6)
-    trigger = Trigger("heat-alert", ("readings.temperature",), "climate:alert", workers=Workers(max=6), line=4)
+    trigger = Trigger("heat-alert", ("readings.temperature",), "climate:alert", workers=Workers(max=6))
     assert loaded.project == Project("climate", (trigger,))
-    assert loaded.sources == {"heat-alert": 4}
+    assert loaded.project.triggers[0].written == Written("triggers.yaml:6:5")
     assert loaded.warnings == ()
 
 
@@ -128,7 +128,6 @@ def test_every_key_becomes_what_it_says(folder: Folder) -> None:
             workers=Workers(1, 2, 8, timedelta(minutes=5), 10, 512 * 2**20),
             env=(("LOG_LEVEL", "info"),),
             enabled=False,
-            line=12,
         ),
     )
 

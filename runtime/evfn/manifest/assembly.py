@@ -4,21 +4,24 @@ from collections.abc import Iterator
 
 from evfn.manifest import duration
 from evfn.manifest.models import DeliverySection, ManifestSection, RetrySection, TriggerSection, WorkersSection
-from evfn.manifest.node import Mapping, Path, find, place_of_key
+from evfn.manifest.node import Mapping, Path, find, has, place_of_key
 from evfn.manifest.problem import Problem
 from evfn.retry import RetryPolicy
-from evfn.trigger import Project, Settings, TopicRules, Trigger, Workers
+from evfn.trigger import Project, Settings, TopicRules, Trigger, Workers, Written
 
 
-def assemble(manifest: ManifestSection, root: Mapping, cores: int) -> tuple[Project, list[Problem]]:
-    """The project, and every rule between two keys that is broken. `cores` is the default of `workers.max`."""
+def assemble(manifest: ManifestSection, root: Mapping, label: str, cores: int) -> tuple[Project, list[Problem]]:
+    """The project, and every rule between two keys that is broken.
+
+    `label` is how the file is called, `cores` the default of `workers.max`.
+    """
     problems = list(_rules(manifest.defaults, root, ("defaults",), manifest.defaults))
     triggers = []
     for name, section in manifest.triggers.items():
         merged = _merge(manifest.defaults, section)
         path = ("triggers", name)
         problems += _rules(section, root, path, merged)
-        triggers.append(_trigger(name, section, merged, place_of_key(root, path).line, cores))
+        triggers.append(_trigger(name, section, merged, _written(name, root, label, merged), cores))
     project = Project(
         name=manifest.name,
         triggers=tuple(triggers),
@@ -65,7 +68,19 @@ def _rules(written: DeliverySection, root: Mapping, path: Path, merged: Delivery
         yield Problem(place, f"workers.min ({workers.min}) is more than workers.max ({workers.max})")
 
 
-def _trigger(name: str, section: TriggerSection, merged: DeliverySection, line: int, cores: int) -> Trigger:
+def _written(name: str, root: Mapping, label: str, merged: DeliverySection) -> Written:
+    own: Path = ("triggers", name, "retry", "give_up_on")
+    shared: Path = ("defaults", "retry", "give_up_on")
+    names = own if has(root, own) else shared
+    return Written(
+        function=place_of_key(root, ("triggers", name, "function")).render(label),
+        give_up_on=tuple(
+            find(root, (*names, number)).place.render(label) for number in range(len(merged.retry.give_up_on))
+        ),
+    )
+
+
+def _trigger(name: str, section: TriggerSection, merged: DeliverySection, written: Written, cores: int) -> Trigger:
     retry, workers = merged.retry, merged.workers
     return Trigger(
         name=name,
@@ -80,5 +95,5 @@ def _trigger(name: str, section: TriggerSection, merged: DeliverySection, line: 
         workers=Workers(**{**dict(workers), "max": workers.max or max(cores, workers.min)}),
         env=tuple(merged.env.items()),
         enabled=merged.enabled,
-        line=line,
+        written=written,
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import Enum
 from keyword import iskeyword
 
-from evfn import topic
+from evfn import name, topic
 from evfn.filter import Filter, FilterSyntaxError
 from evfn.manifest import duration, function_reference, size, start, variables
 from evfn.manifest.form import Form, text_form
@@ -86,8 +86,8 @@ def _read_version(text: str, _: Surroundings | None) -> int:
 
 
 def _explain_name(text: str) -> str:
-    near = "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")
-    hint = f" (did you mean {near}?)" if near and near != text and len(near) <= 63 else ""
+    near = name.slug(text)
+    hint = f" (did you mean {near}?)" if near is not None and near != text else ""
     return f"{text!r:.80} is no name{hint}; write up to 63 of a-z 0-9 -, beginning with a letter or digit"
 
 
@@ -148,7 +148,7 @@ def _not_yet(text: str) -> str | None:
 
 VERSION = Form("1", _read_version, {"anyOf": [{"const": 1}, {"const": "1"}]})
 FLAG = Form("true | false", _read_flag, {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}]})
-NAME = text_form("name: a-z 0-9 -, up to 63", "[a-z0-9][a-z0-9-]{0,62}", _explain_name)
+NAME = text_form("name: a-z 0-9 -, up to 63", name.PATTERN, _explain_name)
 TOPIC = Form("topic", _read_topic, {"type": "string", "pattern": f"^{topic.NAME.pattern}$"})
 TOPIC_PATTERN = Form(
     "topic or pattern", _read_topic_pattern, {"type": "string", "pattern": r"^[A-Za-z0-9*][A-Za-z0-9._:/*-]{0,127}$"}

@@ -25,11 +25,10 @@ _MOST_PROBLEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A manifest without mistakes. `warnings` are ready to print; `sources` are the lines of the triggers."""
+    """A manifest without mistakes. `warnings` are ready to print."""
 
     project: Project
     warnings: tuple[str, ...]
-    sources: Mapping[str, int]
 
 
 def load(
@@ -59,14 +58,14 @@ def load(
             manifest = ManifestSection.model_validate(without(data, mistakes))
         except ValidationError:
             raise ManifestError(_rendered(problems, path)) from None
-    project, broken_rules = assemble(manifest, root, cores)
+    project, broken_rules = assemble(manifest, root, path.name, cores)
     problems += broken_rules
     if problems:
         raise ManifestError(_rendered(problems, path))
     warnings = [*_filter_doubts(text, root, project)] if check_filters else []
     warnings += _cycle_warnings(root, project)
-    sources = {trigger.name: trigger.line for trigger in project.triggers}
-    return Loaded(project, tuple(_rendered(warnings, path)), sources)
+    warnings += _unenforced(root, project)
+    return Loaded(project, tuple(_rendered(warnings, path)))
 
 
 def _read(path: Path) -> Text:
@@ -105,3 +104,11 @@ def _cycle_warnings(root: node.Mapping, project: Project) -> Iterator[Problem]:
         way = " → ".join((*cycle, cycle[0]))
         place = node.place_of_key(root, ("triggers", cycle[0], "emits"))
         yield Problem(place, f"emit cycle {way}: such events end in the dead letters after 32 hops", warning=True)
+
+
+def _unenforced(root: node.Mapping, project: Project) -> Iterator[Problem]:
+    for topic, rules in project.topics:
+        for key, value in (("retention", rules.retention), ("max_events", rules.max_events)):
+            if value is not None:
+                message = f"{key} is not enforced by this version of evfn: the events of {topic} are kept for ever"
+                yield Problem(node.place_of_key(root, ("topics", topic, key)), message, warning=True)

@@ -62,6 +62,16 @@ def find(root: Node, path: Sequence[str | int]) -> Node:
     return node
 
 
+def has(root: Node, path: Sequence[str | int]) -> bool:
+    """Whether a key stands at the end of `path`."""
+    node = root
+    for step in path:
+        if not isinstance(node, Mapping) or step not in node.entries:
+            return False
+        node = node.entries[str(step)][1]
+    return True
+
+
 def place_of_key(root: Node, path: Sequence[str | int]) -> Place:
     """The place of the key at the end of `path`; where it is no key, that of what contains it."""
     parent = find(root, path[:-1])

@@ -16,4 +16,4 @@ class Problem:
     def render(self, label: str) -> str:
         """The problem ready to print, `triggers.yaml:12:5: error: …`; `label` is how the file is called."""
         severity = "warning" if self.warning else "error"
-        return f"{label}:{self.place.line}:{self.place.column}: {severity}: {self.message}"
+        return f"{self.place.render(label)}: {severity}: {self.message}"

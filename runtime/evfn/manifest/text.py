@@ -19,6 +19,10 @@ class Place:
     line: int = 1
     column: int = 1
 
+    def render(self, label: str) -> str:
+        """The place as editors want it, `triggers.yaml:12:5`; `label` is how the file is called."""
+        return f"{label}:{self.line}:{self.column}"
+
 
 class TextError(ValueError):
     """The bytes are no text that a manifest can be. `place` says where it was noticed."""

@@ -457,7 +457,8 @@ class Dispatcher:
         changed = (state, problem) != (self.state, self.problem)
         self.state, self.problem = state, problem
         if changed:
-            self._listener.tell(StateChanged(self.trigger.name, state, problem, traceback))
+            place = self.trigger.written.function if state is State.BROKEN else ""
+            self._listener.tell(StateChanged(self.trigger.name, state, problem, traceback, place))
 
 
 def _held(delivery: Delivery) -> Held:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from evfn import inside
 from evfn.errors import LoadError
 from evfn.functions import failure
+from evfn.functions.exception_names import unknown
 from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed
 from evfn.functions.results import Origin
@@ -87,7 +88,8 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
     project = Path(config.project_dir)
     files = imported_files(project)
     threads = len(list(Path("/proc/self/task").iterdir())) - 1
-    channel.send(Ready(revision(project, files), threads, function.is_async, [str(file) for file in files]))
+    names = [str(file) for file in files]
+    channel.send(Ready(revision(project, files), threads, function.is_async, names, unknown(config.give_up_on)))
     return function
 
 

@@ -42,12 +42,16 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
-    """Worker → dispatcher: the function is loaded and bound. `threads` counts those its import left running."""
+    """Worker → dispatcher: the function is loaded and bound. `threads` counts those its import left running.
+
+    `unknown_exceptions` are the names in `give_up_on` that name no exception there, each with the nearest that does.
+    """
 
     revision: str
     threads: int
     is_async: bool
     files: list[str]
+    unknown_exceptions: dict[str, str | None] = {}
 
 
 class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag="load_failed"):
@@ -126,7 +130,10 @@ class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
-    """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function."""
+    """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
+
+    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
+    """
 
     project: str
     project_dir: str
@@ -140,6 +147,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     slots: int
     env: dict[str, str]
     attempts: int = 1
+    give_up_on: list[str] = []
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

@@ -1,0 +1,34 @@
+"""The examples at the end of every command's help. They work as they stand in evfn's own example project."""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("evfn init my-project", "evfn init --name climate"),
+    "check": ("evfn check",),
+    "run": ("evfn run", "evfn run --until-idle", "evfn run --redis redis://localhost:6379"),
+    "emit": (
+        """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}'""",
+        "evfn emit readings.temperature --file events/sf-temps-2010.ndjson",
+        """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}' --wait""",
+        "echo hello | evfn emit notes --as text -",
+    ),
+    "invoke": (
+        """evfn invoke heat-alert --data '{"station":"x","celsius":31,"at":"now"}'""",
+        "evfn dlq show quality --json | evfn invoke quality --event - --debug",
+    ),
+    "tail": ("evfn tail readings.temperature --no-follow", "evfn tail 'readings.*' --from 10m", "evfn tail --json"),
+    "status": ("evfn status", "evfn status --watch", "evfn status --json"),
+    "dlq": ("evfn dlq ls", "evfn dlq show quality"),
+    "dlq ls": ("evfn dlq ls", "evfn dlq ls quality --limit 10"),
+    "dlq show": ("evfn dlq show quality", "evfn dlq show quality 1763881200000-0 --json"),
+    "dlq redrive": ("evfn dlq redrive quality --all --dry-run", "evfn dlq redrive quality --all"),
+    "dlq purge": ("evfn dlq purge quality --yes",),
+    "schema": ("evfn schema > triggers.schema.json",),
+    "completion": ("""eval "$(evfn completion bash)\"""",),
+}
+"""By the command, as it is typed behind `evfn`."""
+
+
+def epilog(command: str) -> str | None:
+    """The end of a command's help; None where the command has no examples."""
+    lines = EXAMPLES.get(command)
+    # The control character keeps click from filling the lines.
+    return None if lines is None else "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
