@@ -208,5 +208,5 @@ def test_run_says_where_the_manifest_names_a_function_that_does_not_load(sandbox
     with sandbox.running():
         wait_until(lambda: "broken" in sandbox.log.read_text(), description="the function is said not to load")
         [line] = [line for line in sandbox.log.read_text().splitlines() if "broken" in line]
-    assert line.startswith("store  broken: functions/store.py cannot be imported: no module named 'no_such_module'")
-    assert line.endswith("(store.py:7)  triggers.yaml:4:28")
+    assert line.startswith("store  broken: functions/store.py:7: no module named 'no_such_module'; install it into ")
+    assert line.endswith(")  triggers.yaml:4:28")
