@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -15,11 +16,11 @@ from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
 from evfn.listener import TriggerState
-from evfn.project import prepare_state
+from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn_cli import editor_schema
 from evfn_cli.log import MOMENT_SECONDS, Log
-from evfn_cli.opened import Opened
+from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import escape, out, say
 from evfn_cli.server import again, server_url
 from evfn_cli.snapshot import snapshot
@@ -31,10 +32,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Run:
     """One `evfn run`, from its server to its last line."""
 
-    def __init__(self, opened: Opened, *, until_idle: bool, as_json: bool) -> None:
+    def __init__(self, opened: Opened, *, until_idle: bool, as_json: bool, reload: bool) -> None:
         self._opened = opened
         self._until_idle = until_idle
         self._as_json = as_json
+        self._reload = reload
         self._log = Log(self._write, opened.location.folder)
         self._states = States(opened.location.state, self._log)
         self._runtime: Runtime | None = None
@@ -71,8 +73,14 @@ class Run:
             say(f"another instance runs in this folder (pid {each.pid}): the two share the events between them")
         async with server_url(location) as url:
             await self._wait_for(url)
-            place = Place(location.folder, location.functions, location.state, url, self._opened.env_file)
-            self._runtime = Runtime(self._opened.project, place, self._states)
+            definition = (location.manifest, location.env_file) if self._reload else ()
+            place = Place(location.folder, location.functions, location.state, url, definition)
+            self._runtime = Runtime(
+                OpenedProject(self._opened.project, self._opened.env_file),
+                place,
+                self._states,
+                reopen=partial(reopen, location) if self._reload else None,
+            )
             ticking = asyncio.create_task(self._tick())
             try:
                 ended = await self._runtime.run(until_idle=self._until_idle)

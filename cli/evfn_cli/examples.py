@@ -7,14 +7,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "emit": (
         """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}'""",
         "evfn emit readings.temperature --file events/sf-temps-2010.ndjson",
-        """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}' --wait""",
-        "echo hello | evfn emit notes --as text -",
+        """evfn emit notes 'two words' --wait --timeout 10s""",
     ),
     "invoke": (
         """evfn invoke heat-alert --data '{"station":"x","celsius":31,"at":"now"}'""",
         "evfn dlq show quality --json | evfn invoke quality --event - --debug",
     ),
-    "tail": ("evfn tail readings.temperature --no-follow", "evfn tail 'readings.*' --from 10m", "evfn tail --json"),
+    "tail": ("evfn tail readings.temperature --no-follow", "evfn tail 'readings.*' --from 10m"),
     "status": ("evfn status", "evfn status --watch", "evfn status --json"),
     "dlq": ("evfn dlq ls", "evfn dlq show quality"),
     "dlq ls": ("evfn dlq ls", "evfn dlq ls quality --limit 10"),

@@ -5,7 +5,7 @@ When a trigger has more to say than a person reads, its lines of that moment bec
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +16,17 @@ from evfn.listener import (
     FilterFailed,
     Happening,
     Invoked,
+    NotReloaded,
+    Reloaded,
     Started,
     StateChanged,
     Stopping,
     SucceededMany,
+    TriggersChanged,
     TriggerState,
+    Unbound,
     Warned,
+    Watched,
 )
 from evfn.outcome import Crashed, Failed, Rejected, Succeeded, TimedOut
 from evfn.settlement import Ack, DeadLetter, RetryAt
@@ -31,6 +36,8 @@ from evfn_cli.render import escape, escape_lines, fit, seconds, shorten, termina
 BURST = 40
 """Lines a trigger may have within one moment before the rest of them is counted."""
 MOMENT_SECONDS = 1.0
+NAMED = 5
+"""Triggers named beside the first one that an edit concerned."""
 LEAST_MESSAGE = 20
 """Columns that an error's message keeps on the narrowest terminal."""
 
@@ -58,6 +65,7 @@ class Log:
         self._moment = clock()
         self._lines: Counter[str] = Counter()
         self._counted: dict[str, Counter[str]] = {}
+        self._ready: set[str] = set()
 
     def tell(self, happening: Happening) -> None:
         """Print it, or count it where too much happens."""
@@ -83,6 +91,20 @@ class Log:
                 self._line(happening.trigger, "  it does not match; further ones are only counted (evfn status)")
             case Warned(text, trigger):
                 self._line(trigger or "evfn", click.style("warning: ", fg="yellow") + escape_lines(text))
+            case Reloaded(triggers, dead):
+                self._reloaded(triggers, dead)
+            case NotReloaded():
+                self._not_reloaded(happening)
+            case TriggersChanged(added, removed):
+                self._width = max([self._width, *(len(each.trigger) for each in added)])
+                for each in added:
+                    self._write(self._described(each))
+                for name in removed:
+                    self._line(name, "no longer in the manifest: nothing is lost, its events and dead letters stay")
+            case Unbound(file, lines):
+                shown = str(file).removeprefix(self._folder)
+                self._line("evfn", escape(f"{shown} is used by no trigger; to run it, add to triggers.yaml:"))
+                self._write(f"\n{escape_lines(lines)}\n")
             case Stopping(cause, running):
                 self.flush()
                 rest = (
@@ -113,14 +135,37 @@ class Log:
             f"{escape(started.project)}: watching {count} trigger{'' if count == 1 else 's'} on {started.server}"
         )
         for each in started.watched:
-            emits = f" → {', '.join(each.emits)}" if each.emits else ""
-            condition = f"  if {shorten(' '.join(each.filter.split()), 60)}" if each.filter else ""
-            waiting = f"  ({each.waiting:,} waiting)" if each.waiting else ""
-            state = "" if each.enabled else "  disabled: its events wait"
-            self._write(
-                escape(f"  {each.trigger:{self._width}}  {', '.join(each.topics)} → {each.function}{emits}")
-                + escape(condition + waiting + state)
-            )
+            self._write(self._described(each))
+
+    def _described(self, each: Watched) -> str:
+        emits = f" → {', '.join(each.emits)}" if each.emits else ""
+        condition = f"  if {shorten(' '.join(each.filter.split()), 60)}" if each.filter else ""
+        waiting = f"  ({each.waiting:,} waiting)" if each.waiting else ""
+        state = "" if each.enabled else "  disabled: its events wait"
+        line = f"  {each.trigger:{self._width}}  {', '.join(each.topics)} → {each.function}{emits}"
+        return escape(line + condition + waiting + state)
+
+    def _reloaded(self, triggers: tuple[str, ...], dead: Mapping[str, int]) -> None:
+        first, *rest = triggers
+        more = f" (and {', '.join(rest[:NAMED])}{f', {len(rest) - NAMED} more' if len(rest) > NAMED else ''})"
+        self._line(first, click.style("reloaded", fg="green") + (escape(more) if rest else ""))
+        for trigger, count in dead.items():
+            letters = "a dead letter waits" if count == 1 else f"{count:,} dead letters wait"
+            self._line(trigger, escape(f"{letters}: evfn dlq redrive {trigger} --all"))
+
+    def _not_reloaded(self, kept: NotReloaded) -> None:
+        if not kept.triggers:
+            self._write(escape_lines(kept.problem))
+            self._line("evfn", click.style("not reloaded", fg="red") + ": the manifest before goes on")
+            return
+        first, *rest = kept.triggers
+        more = f" (and {', '.join(rest)})" if rest else ""
+        problem = escape_lines(kept.problem.replace(self._folder, ""))
+        self._line(
+            first, click.style("not reloaded", fg="red") + escape(more) + f": {problem}; the code before goes on"
+        )
+        if kept.traceback:
+            self._block(first, kept.traceback)
 
     def _invoked(self, invoked: Invoked) -> None:
         if isinstance(invoked.settlement, DeadLetter):
@@ -170,8 +215,12 @@ class Log:
 
     def _state(self, changed: StateChanged) -> None:
         if changed.state is TriggerState.OK:
-            self._line(changed.trigger, "ready")
+            # Of a trigger that was ready before, what happened to it is said by itself.
+            if changed.trigger not in self._ready:
+                self._line(changed.trigger, "ready")
+            self._ready.add(changed.trigger)
         elif changed.state is not TriggerState.LOADING:
+            self._ready.discard(changed.trigger)
             problem = f": {escape_lines(changed.problem)}" if changed.problem else ""
             place = f"  {escape(changed.place)}" if changed.place else ""
             self._line(changed.trigger, click.style(changed.state.value, fg="red") + problem + place)

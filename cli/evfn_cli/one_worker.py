@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -87,6 +87,9 @@ class OneWorker:
         """The pool says: the function does not load."""
         if not self._load.done():
             self._load.set_result(Broken(message, traceback))
+
+    def imported(self, modules: Mapping[str, str]) -> None:
+        """The pool says: it imported more while it ran."""
 
     def _ended(self, outcome: Outcome, elapsed: timedelta) -> None:
         if not self._end.done():

@@ -10,7 +10,7 @@ import click
 from evfn import env_file
 from evfn.errors import UsageError
 from evfn.name import is_name
-from evfn.project import Location, locate
+from evfn.project import Location, OpenedProject, locate
 from evfn.trigger import Project, Settings, Trigger
 from evfn_cli import route_cache
 from evfn_cli.options import choices
@@ -58,7 +58,20 @@ def open_routes(context: click.Context) -> Opened:
     return opened
 
 
+def reopen(location: Location) -> OpenedProject:
+    """The same project again, as it is defined by now. Raises as `open_project`; warns in what it returns."""
+    return _read(location, filters=True)
+
+
 def _open(location: Location, *, filters: bool = True, warn: bool) -> Opened:
+    read = _read(location, filters=filters)
+    if warn:
+        for warning in read.warnings:
+            say(escape_lines(warning))
+    return Opened(location, read.project, read.env_file)
+
+
+def _read(location: Location, *, filters: bool) -> OpenedProject:
     from evfn.manifest import load
 
     found = env_file.read(location.env_file)
@@ -71,15 +84,14 @@ def _open(location: Location, *, filters: bool = True, warn: bool) -> Opened:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         check_filters=filters,
     )
-    if warn:
-        for warning in loaded.warnings:
-            say(escape_lines(str(warning)))
     project = loaded.project
     if location.name is not None:
         if not is_name(location.name):
             raise UsageError(f"{location.name!r} cannot be a project's name: write a-z, 0-9 and -, at most 63 of them")
         project = replace(project, name=location.name)
-    return Opened(location, replace(project, settings=_settings(project.settings)), extra)
+    return OpenedProject(
+        replace(project, settings=_settings(project.settings)), extra, tuple(map(str, loaded.warnings))
+    )
 
 
 def _settings(settings: Settings) -> Settings:

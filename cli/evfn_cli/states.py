@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evfn import instance_lock
-from evfn.listener import Happening, Listener, Started, StateChanged, TriggerState
+from evfn.listener import Happening, Listener, Started, StateChanged, TriggersChanged, TriggerState
 
 _WORST_LAST = [
     TriggerState.OK.value,
@@ -36,6 +36,13 @@ class States:
             self._write()
         elif isinstance(happening, StateChanged):
             self.triggers[happening.trigger] = {"state": happening.state.value, "problem": happening.problem}
+            self._write()
+        elif isinstance(happening, TriggersChanged):
+            for name in happening.removed:
+                self.triggers.pop(name, None)
+            for each in happening.added:
+                state = TriggerState.LOADING if each.enabled else TriggerState.DISABLED
+                self.triggers[each.trigger] = {"state": state.value, "problem": None}
             self._write()
         self._then.tell(happening)
 

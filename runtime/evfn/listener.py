@@ -3,9 +3,11 @@
 Values only: no I/O here, and a listener must not block, for it is called on the dispatcher's loop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from evfn.outcome import Failure, Outcome
@@ -112,6 +114,39 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """An edit serves the next event. `dead` has the triggers among these that have dead letters, and how many."""
+
+    triggers: tuple[str, ...]
+    dead: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NotReloaded:
+    """An edit cannot be used: why, and where. What served before goes on. Without `triggers` it is the manifest's."""
+
+    problem: str
+    triggers: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggersChanged:
+    """The manifest gained these triggers, or lost them."""
+
+    added: tuple[Watched, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """A new file that no trigger uses; `lines` would bind it, pasted into the manifest."""
+
+    file: Path
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """Nothing new is taken any more; `running` invocations are finished first. `cause` names the signal, or `idle`."""
 
@@ -119,7 +154,20 @@ class Stopping:
     running: int
 
 
-Happening = Started | StateChanged | Invoked | SucceededMany | Captured | FilterFailed | Warned | Stopping
+Happening = (
+    Started
+    | StateChanged
+    | Invoked
+    | SucceededMany
+    | Captured
+    | FilterFailed
+    | Warned
+    | Reloaded
+    | NotReloaded
+    | TriggersChanged
+    | Unbound
+    | Stopping
+)
 
 
 class Listener(Protocol):

@@ -1,12 +1,13 @@
 """Where a project is and which server it uses: the folder with the manifest, and what options or variables say."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evfn import instance_lock
 from evfn.errors import UsageError
+from evfn.trigger import Project
 
 MANIFEST = "triggers.yaml"
 
@@ -53,6 +54,22 @@ class Location:
     @property
     def env_file(self) -> Path:
         return self.folder / ".env"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedProject:
+    """A project as its manifest and its `.env` define it; `env_file` holds what the environment does not have itself.
+
+    `warnings` are lines for the person who wrote them.
+    """
+
+    project: Project
+    env_file: Mapping[str, str] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+Reopen = Callable[[], OpenedProject]
+"""Reads manifest and `.env` anew. Raises UsageError with every mistake."""
 
 
 def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Location:

@@ -1,20 +1,35 @@
 """Runs a project: an instance, and after a lost lease the next one."""
 
+from dataclasses import replace
+
 from evfn.broker.connection import Connection
 from evfn.clock import Clock, SystemClock
-from evfn.instance import Ended, Instance, Place
+from evfn.instance import Ended, Instance
 from evfn.listener import Listener
-from evfn.trigger import Project
+from evfn.project import OpenedProject, Reopen
+from evfn.services.roster import Place
 from evfn.workers.template_process import Template
 
 __all__ = ["Ended", "Place", "Runtime"]
 
 
 class Runtime:
-    """The composition root. `drain` and `abort` are for signal handlers: they only say what shall happen."""
+    """The composition root. `drain` and `abort` are for signal handlers: they only say what shall happen.
 
-    def __init__(self, project: Project, place: Place, listener: Listener, clock: Clock | None = None) -> None:
-        self._project = project
+    With `reopen`, edits of the project take effect while it runs.
+    """
+
+    def __init__(
+        self,
+        opened: OpenedProject,
+        place: Place,
+        listener: Listener,
+        clock: Clock | None = None,
+        *,
+        reopen: Reopen | None = None,
+    ) -> None:
+        self._opened = opened
+        self._reopen = reopen
         self._place = place
         self._listener = listener
         self._clock = clock or SystemClock()
@@ -28,7 +43,15 @@ class Runtime:
         template = Template()
         try:
             while True:
-                self._instance = Instance(self._project, self._place, connection, template, self._listener, self._clock)
+                self._instance = Instance(
+                    self._opened,
+                    self._place,
+                    connection,
+                    template,
+                    self._listener,
+                    self._clock,
+                    None if self._reopen is None else self._read_anew,
+                )
                 if self._stop is not None:
                     self._instance.end(self._stop, self._cause)
                 ended = await self._instance.run(until_idle=until_idle)
@@ -37,6 +60,16 @@ class Runtime:
         finally:
             await template.stop()
             await connection.close()
+
+    def _read_anew(self) -> OpenedProject:
+        """An instance that follows one whose lease was lost begins with what was read last."""
+        if self._reopen is None:
+            return self._opened
+        opened = self._reopen()
+        first = self._opened.project
+        # Name and settings are those of the start as long as this process lives.
+        self._opened = replace(opened, project=replace(opened.project, name=first.name, settings=first.settings))
+        return opened
 
     def drain(self, cause: str) -> None:
         """First signal: finish what runs, take nothing new."""

@@ -19,6 +19,10 @@ def command(context: click.Context, *, until_idle: bool, as_json: bool, no_reloa
     """Run this project's functions as events arrive.
 
     The first Ctrl-C finishes what runs, a second one aborts: nothing is lost, what was not finished is delivered again.
+
+    Edits of functions, of what they import, of the manifest and of .env serve the next event. What does not load leaves
+    the code before it running, and says why.
+
     With --until-idle the exit code is 3 where events were dead-lettered, 1 where a function did not load.
     """
     # What runs is imported only now: `evfn run --help` needs none of it.
@@ -26,4 +30,6 @@ def command(context: click.Context, *, until_idle: bool, as_json: bool, no_reloa
     from evfn_cli.opened import open_project
 
     opened = open_project(context)
-    return asyncio.run(Run(opened, until_idle=until_idle, as_json=as_json).run())
+    # What runs until it is idle is over before anybody edits.
+    reload = not no_reload and not until_idle
+    return asyncio.run(Run(opened, until_idle=until_idle, as_json=as_json, reload=reload).run())

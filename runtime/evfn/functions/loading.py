@@ -12,6 +12,7 @@ from typing import Any
 
 from evfn.errors import LoadError
 from evfn.functions import failure
+from evfn.functions.pinned import is_pinned
 from evfn.functions.reference import Reference
 from evfn.traceback import place_in
 
@@ -32,7 +33,7 @@ def load(reference: Reference, project_dir: Path, functions_dir: Path) -> Callab
     """
     package = _package(project_dir, functions_dir)
     shown = f"{functions_dir.name}/{reference.path}"
-    if not _exists(functions_dir, reference.module):
+    if not is_pinned(f"{package}.{reference.module}") and not _exists(functions_dir, reference.module):
         raise LoadError(_no_module(reference, functions_dir))
     try:
         module = importlib.import_module(f"{package}.{reference.module}")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import evfn
@@ -10,30 +11,40 @@ import evfn
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
-def imported_files(project_dir: Path) -> list[Path]:
-    """Every imported file of the project itself, sorted; an environment below the project is not its own."""
+def imported_modules(project_dir: Path) -> dict[str, Path]:
+    """The project's own modules among the imported ones, with their files; an environment below the project is not its
+    own."""
     project = f"{project_dir.resolve()}{os.sep}"
     # An environment only counts where it lies within the project: some systems have the interpreter's prefix above it.
     foreign = tuple(
         f"{path}{os.sep}" for path in (sys.prefix, sys.base_prefix, evfn.__path__[0]) if path.startswith(project)
     )
-    found: set[str] = set()
-    for module in list(sys.modules.values()):
+    found: dict[str, Path] = {}
+    for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.startswith(project) and not file.startswith(foreign):
-            found.add(file)
-    return [Path(file) for file in sorted(found) if _INSTALLED.isdisjoint(Path(file).parts)]
+            path = Path(file)
+            if _INSTALLED.isdisjoint(path.parts):
+                found[name] = path
+    return found
 
 
-def revision(project_dir: Path, files: list[Path]) -> str:
-    """A short hash of the files' names and contents; a file that is gone counts as empty."""
+def read(files: Iterable[Path]) -> dict[Path, bytes]:
+    """The files' contents, in the order of their names; a file that is gone counts as empty."""
+    contents: dict[Path, bytes] = {}
+    for path in sorted(set(files)):
+        try:
+            contents[path] = path.read_bytes()
+        except OSError:
+            contents[path] = b""
+    return contents
+
+
+def revision(project_dir: Path, contents: Mapping[Path, bytes]) -> str:
+    """A short hash of files' names and contents, as `read` gives them."""
     digest = hashlib.blake2b(digest_size=6)
     project = project_dir.resolve()
-    for path in files:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            content = b""
+    for path, content in contents.items():
         name = path.relative_to(project).as_posix().encode("utf-8", "surrogateescape")
         digest.update(b"%d %d " % (len(name), len(content)))
         digest.update(name)

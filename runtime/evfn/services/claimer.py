@@ -40,6 +40,10 @@ class Claimer:
         self._looks = 0
         self._waiting: set[Dispatcher] = set()
 
+    def look_soon(self) -> None:
+        """A trigger is served that was not: what was handed over of it is its own again."""
+        self._seen = frozenset()
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:

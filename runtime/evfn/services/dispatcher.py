@@ -5,8 +5,9 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from evfn.broker.connection import later
 from evfn.broker.group import Claimed, Entry, GroupGone, Source
@@ -21,23 +22,37 @@ from evfn.services import settling
 from evfn.services.held import Held
 from evfn.services.intake import Intake
 from evfn.services.reports import Reports
+from evfn.services.revision import Revision
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
 from evfn.trigger import DataMode, Trigger
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
-from evfn.workers.protocol import Ready
+from evfn.workers.protocol import LoadFailed, Ready
 
 FETCH = 512
+FINISHED_LOOK = timedelta(milliseconds=5)
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
 
 
-class Dispatcher:
-    """One trigger of one instance. `pool` is set by whoever builds both, for each needs the other."""
+class Lease(Protocol):
+    """The instance's right to settle, under its id."""
 
-    pool: Pool
+    id: str
+
+    def fenced(self) -> None:
+        """It is lost."""
+
+    async def check(self) -> bool:
+        """Whether it is still there; where not, the instance ends."""
+
+
+class Dispatcher:
+    """One trigger of one instance. `serving` is set by whoever builds both, for each needs the other."""
+
+    serving: Revision
 
     def __init__(
         self,
@@ -45,27 +60,27 @@ class Dispatcher:
         condition: Filter | None,
         modes: Callable[[str], DataMode],
         reports: Reports,
-        instance: str,
+        lease: Lease,
         listener: Listener,
         clock: Clock,
         random: Callable[[], float],
         on_due: Callable[[Subscription, int], None],
-        check_lease: Callable[[], Awaitable[bool]],
     ) -> None:
         self.trigger = trigger
         self.subscriptions: dict[str, Subscription] = {}
         self.state = State.LOADING if trigger.enabled else State.DISABLED
         self.problem: str | None = None
-        self.revision = ""
         self.unsettled = 0
+        self._revisions: list[Revision] = []
+        self._left: list[Subscription] = []
+        self._not_reloaded: str | None = None
         self._reports = reports
         self._intake = Intake(trigger, condition, modes, reports, listener, clock)
-        self._instance = instance
+        self._lease = lease
         self._listener = listener
         self._clock = clock
         self._random = random
         self._on_due = on_due
-        self._check_lease = check_lease
         self.known = asyncio.Event()
         self._awake = asyncio.Event()
         self._draining = False
@@ -81,6 +96,11 @@ class Dispatcher:
         self.subscriptions[subscription.topic] = subscription
         self._awake.set()
 
+    def remove(self, subscription: Subscription) -> None:
+        """Fetch from this topic no more; what was fetched is still run and settled."""
+        del self.subscriptions[subscription.topic]
+        self._left.append(subscription)
+
     def wake(self, subscription: Subscription, source: Source) -> None:
         """Something may have been added to one of its streams."""
         subscription.wake(source)
@@ -92,6 +112,44 @@ class Dispatcher:
             for source in Source:
                 subscription.wake(source)
         self._awake.set()
+
+    @property
+    def pool(self) -> Pool:
+        """The workers that take what comes."""
+        return self.serving.pool
+
+    @property
+    def running(self) -> int:
+        """Deliveries in workers' hands, those of revisions on their way out included."""
+        return sum(revision.pool.running for revision in self._revisions)
+
+    def serve(self, revision: Revision) -> None:
+        """Run everything on this revision from its first load on."""
+        self.serving = revision
+        self._revisions.append(revision)
+
+    def adopt(self, revision: Revision, condition: Filter | None) -> None:
+        """Let a revision that has loaded, and the trigger as it is defined with it, take over."""
+        before = self.serving
+        self.trigger = revision.trigger
+        self._intake.use(condition)
+        self._reports.trigger = revision.trigger
+        self.serve(revision)
+        revision.take_over(before)
+        if revision.handing_over is not None:
+            revision.handing_over.add_done_callback(lambda _: self._revisions.remove(before))
+        self._not_reloaded = None
+        self._unblock()
+        self._awake.set()
+
+    def refuse(self, failed: LoadFailed) -> None:
+        """An edit does not load: what served goes on, and `status` says why. What was broken is so for a new reason."""
+        if self.state is State.BROKEN:
+            self._set_state(State.BROKEN, failed.message, failed.traceback)
+            return
+        self._not_reloaded = f"an edit does not load, the code before it goes on: {failed.message}"
+        if self.state is State.OK:
+            self._set_state(State.OK, self._not_reloaded)
 
     @property
     def takes(self) -> bool:
@@ -119,16 +177,27 @@ class Dispatcher:
         """Take nothing new, give back what has not begun, finish what runs."""
         self._draining = True
         self._awake.set()
-        self.pool.drain()
+        self.serving.drain()
+
+    async def finished(self) -> None:
+        """Until nothing is held any more, after `drain`."""
+        while self.unsettled or self._fetching:
+            await self._clock.sleep(FINISHED_LOOK)
+
+    def abort(self) -> None:
+        """Kill every worker; what runs is Interrupted."""
+        for revision in self._revisions:
+            revision.pool.abort()
 
     async def close(self) -> None:
         """Let go of everything; what is unsettled stays pending for the next owner."""
-        for subscription in self.subscriptions.values():
+        for subscription in [*self.subscriptions.values(), *self._left]:
             for settler in subscription.settlers.values():
                 settler.stop()
         for task in list(self._releases):
             task.cancel()
-        await self.pool.close()
+        for revision in list(self._revisions):
+            await revision.close()
 
     # --- fetching ------------------------------------------------------------------------------------------------
 
@@ -180,7 +249,7 @@ class Dispatcher:
     async def _recreate(self, subscription: Subscription) -> None:
         try:
             # What took the group may have taken our lease too; then it is for the next instance to begin anew.
-            if not await self._check_lease():
+            if not await self._lease.check():
                 return
             where = await subscription.group.recreate()
         except BrokerError as error:
@@ -216,7 +285,7 @@ class Dispatcher:
     def _submit(self, held: list[Held]) -> None:
         # The state may have changed while entries were on their way.
         if self.takes:
-            self.pool.submit(held)
+            self.serving.submit(held)
         else:
             self._give_back(held)
 
@@ -294,7 +363,7 @@ class Dispatcher:
         held = _held(delivery)
         if isinstance(outcome, Interrupted):
             if self.takes:
-                self.pool.submit([held])
+                self.serving.submit([held])
             else:
                 self._give_back([held])
             return
@@ -326,7 +395,7 @@ class Dispatcher:
                 self._on_due(held.subscription, int(due.timestamp() * 1000))
             case DeadLetter():
                 counters |= {"failed": 1, "dead_lettered": 1}
-                by = (self._instance, self.revision)
+                by = (self._lease.id, self.serving.name)
                 entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
             case Release():
                 self._give_back([held])
@@ -349,18 +418,21 @@ class Dispatcher:
         invocation = None if delivery is None else delivery.invocation_id
         self._listener.tell(Captured(self.trigger.name, invocation, stream, text))
 
-    def loaded(self, ready: Ready) -> None:
+    def loaded(self, revision: Revision, ready: Ready) -> None:
         """The function is there: fetch."""
-        self.revision = ready.revision
+        if revision is not self.serving:
+            return
         self.known.set()
         if self.state is not State.BLOCKED:
-            self._set_state(State.OK, None)
+            self._set_state(State.OK, self._not_reloaded)
         self._awake.set()
 
-    def broken(self, message: str, traceback: str) -> None:
+    def broken(self, revision: Revision, failed: LoadFailed) -> None:
         """The function does not load: its events wait on the server, for this or any other instance."""
+        if revision is not self.serving:
+            return
         self.known.set()
-        self._set_state(State.BROKEN, message, traceback)
+        self._set_state(State.BROKEN, failed.message, failed.traceback)
         asyncio.get_running_loop().call_later(BROKEN_RETRY.total_seconds(), self._load_again)
 
     # --- what the settlers say ---------------------------------------------------------------------------------------
@@ -408,8 +480,8 @@ class Dispatcher:
         return entries, plain
 
     def _say_unemitted(self) -> None:
-        if self.revision not in self._unemitted_shown:
-            self._unemitted_shown.add(self.revision)
+        if self.serving.name not in self._unemitted_shown:
+            self._unemitted_shown = {self.serving.name}
             settling.warn(
                 self._listener,
                 self.trigger.name,
@@ -449,9 +521,13 @@ class Dispatcher:
         if subscription.problem == problem:
             return
         subscription.problem = problem
-        problems = [s.problem for s in self.subscriptions.values() if s.problem is not None]
         if self.state in (State.OK, State.BLOCKED):
-            self._set_state(State.BLOCKED if problems else State.OK, problems[0] if problems else None)
+            self._unblock()
+
+    def _unblock(self) -> None:
+        """The state of a trigger whose function is loaded."""
+        problems = [s.problem for s in self.subscriptions.values() if s.problem is not None]
+        self._set_state(State.BLOCKED if problems else State.OK, problems[0] if problems else self._not_reloaded)
 
     def _set_state(self, state: State, problem: str | None, traceback: str = "") -> None:
         changed = (state, problem) != (self.state, self.problem)

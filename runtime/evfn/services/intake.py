@@ -59,6 +59,12 @@ class Intake:
         self._clock = clock
         self._failure_shown = False
 
+    def use(self, condition: Filter | None) -> None:
+        """Decide by this filter from now on."""
+        if (condition and condition.source) != (self._filter and self._filter.source):
+            self._failure_shown = False
+        self._filter = condition
+
     async def read(
         self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
     ) -> Taken:

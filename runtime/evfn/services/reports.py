@@ -25,7 +25,7 @@ class Reports:
 
     def __init__(self, project: str, trigger: Trigger, folder: Path) -> None:
         self._project = project
-        self._trigger = trigger
+        self.trigger = trigger
         self._folder = folder
 
     def skipped(self, topic: str, entry_id: bytes, fields: Sequence[bytes], reason: str, *, error: bool) -> Entry:
@@ -34,7 +34,7 @@ class Reports:
         fate = Fate.FILTER_ERROR if error else Fate.SKIPPED
         stream_id = entry_id.decode()
         origin = _origin(stream_id, fields)
-        report = Report(self._project, self._trigger.name, topic, stream_id, *origin, fate, _clean(reason, REASON))
+        report = Report(self._project, self.trigger.name, topic, stream_id, *origin, fate, _clean(reason, REASON))
         return Entry.ack(entry_id, counters=counters, traced=_traced(fields, report))
 
     def ended(
@@ -52,14 +52,14 @@ class Reports:
                 fate, reason = Fate.DEAD_LETTERED, why.value
         report = Report(
             self._project,
-            self._trigger.name,
+            self.trigger.name,
             held.topic,
             held.stream_id,
             *_origin(held.stream_id, held.fields),
             fate,
             reason,
             held.attempt,
-            self._trigger.retry.attempts,
+            self.trigger.retry.attempts,
             None if took is None else took.total_seconds(),
             due_ms,
             None if isinstance(decision, Ack) else self._error(decision.failure),

@@ -33,6 +33,16 @@ class Watcher:
             self._by_key.setdefault(key, []).append((dispatcher, subscription, source))
             self._watch.arm(key)
 
+    def remove(self, subscription: Subscription) -> None:
+        """Watch neither stream of it any more, unless somebody else does."""
+        for source in Source:
+            key = subscription.group.key(source)
+            left = [each for each in self._by_key.pop(key, []) if each[1] is not subscription]
+            if left:
+                self._by_key[key] = left
+            else:
+                self._watch.forget(key)
+
     async def run(self) -> None:
         """Sweep until cancelled; the watch itself runs on its own connection."""
         watching = asyncio.create_task(self._watch.run())

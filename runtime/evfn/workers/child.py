@@ -16,11 +16,13 @@ from evfn.functions import failure
 from evfn.functions.exception_names import unknown
 from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed
+from evfn.functions.pinned import PinnedModules
 from evfn.functions.results import Origin
-from evfn.functions.revision import imported_files, revision
+from evfn.functions.revision import imported_modules, read, revision
 from evfn.trigger import DataMode
 from evfn.workers import leaving, one_by_one
 from evfn.workers.channel import Channel
+from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
 from evfn.workers.output import Capture
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
@@ -45,10 +47,11 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
         sys.breakpointhook = _breakpoint_hook(config.trigger)
         inside.mark_worker()
         function = _load(config, channel, capture)
+        imports = LateImports(channel, Path(config.project_dir))
         if function.is_async:
-            _serve_async(function, channel, ledger, capture, config.concurrency)
+            _serve_async(function, channel, ledger, capture, imports, config.concurrency)
         else:
-            one_by_one.serve(function, channel, ledger, capture)
+            one_by_one.serve(function, channel, ledger, capture, imports)
         leaving.stop(capture)
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -61,6 +64,8 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
     failed = None
     try:
         move_in(config.project_dir, config.env)
+        if config.pinned is not None:
+            PinnedModules(config.pinned.modules, config.pinned.contents).install()
         function = Function.load(
             config.function,
             Path(config.project_dir),
@@ -86,16 +91,19 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
     # All that the import made stays for good; the collector need not look at it again and again.
     gc.freeze()
     project = Path(config.project_dir)
-    files = imported_files(project)
+    modules = imported_modules(project)
+    name = revision(project, read(modules.values())) if config.pinned is None else config.pinned.revision
     threads = len(list(Path("/proc/self/task").iterdir())) - 1
-    names = [str(file) for file in files]
-    channel.send(Ready(revision(project, files), threads, function.is_async, names, unknown(config.give_up_on)))
+    found = {module: str(file) for module, file in modules.items()}
+    channel.send(Ready(name, threads, function.is_async, found, unknown(config.give_up_on)))
     return function
 
 
-def _serve_async(function: Function, channel: Channel, ledger: Ledger, capture: Capture, concurrency: int) -> None:
+def _serve_async(
+    function: Function, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports, concurrency: int
+) -> None:
     async def serve() -> None:
-        await SideBySide(function, channel, ledger, capture, concurrency).serve()
+        await SideBySide(function, channel, ledger, capture, imports, concurrency).serve()
 
     asyncio.run(serve())
 

@@ -19,6 +19,7 @@ from evfn.workers.protocol import (
     FailureData,
     FrameDone,
     FromWorker,
+    Imported,
     Invocation,
     LoadFailed,
     Output,
@@ -192,6 +193,8 @@ class Member:
                 self._replied(slot, Rejected(reason, _failure(failure)))
             case Output(slot, stream, text):
                 self._pool.owner.output(self._delivery(slot), stream, text)
+            case Imported(modules):
+                self._pool.owner.imported(modules)
             case Ready() | LoadFailed():
                 self._load_answer(message)
 

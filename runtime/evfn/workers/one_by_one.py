@@ -6,17 +6,19 @@ import time
 from evfn.functions.function import NOTHING, Function
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
+from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import NO_SLOT, Capture
 from evfn.workers.protocol import FrameDone, Stop, Work
 from evfn.workers.reply import reply
 
 
-def serve(function: Function, channel: Channel, ledger: Ledger, capture: Capture) -> None:
+def serve(function: Function, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports) -> None:
     """Work off frames until told to stop."""
     for message in channel.messages():
         if isinstance(message, Work):
             _run(message, function, channel, ledger, capture)
+            imports.look()
         elif isinstance(message, Stop):
             return
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Protocol
 
@@ -41,6 +41,9 @@ class PoolOwner(Protocol):
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""
 
+    def imported(self, modules: Mapping[str, str]) -> None:
+        """While it ran, the function imported more of the project; these are all its modules and their files."""
+
 
 class Pool:
     """Runs deliveries in worker processes. `config` is asked anew for every worker, `template` forks it."""
@@ -71,6 +74,7 @@ class Pool:
         self._feeding = False
         self._closed = False
         self._draining = False
+        self._drained = asyncio.Event()
 
     @property
     def held(self) -> int:
@@ -90,6 +94,11 @@ class Pool:
     def submit(self, deliveries: Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
         self.waiting.extend(deliveries)
+        self.feed()
+
+    def submit_first(self, deliveries: Iterable[Delivery]) -> None:
+        """Run these before what waits."""
+        self.waiting.extendleft(reversed(list(deliveries)))
         self.feed()
 
     def warm_up(self) -> None:
@@ -121,6 +130,7 @@ class Pool:
     def accounted(self, count: int) -> None:
         """A member accounted for so many deliveries."""
         self.running -= count
+        self._look_if_drained()
 
     def gave_back(self, deliveries: list[Delivery]) -> None:
         """A member did not begin these; they run before what came later."""
@@ -128,6 +138,7 @@ class Pool:
         self.waiting.extendleft(reversed(deliveries))
         if self._draining:
             self._release_waiting()
+            self._look_if_drained()
 
     def left(self, member: Member, *, loaded: bool, cause: str) -> None:
         """A worker process ended. One that never got ready counts as a failure to load."""
@@ -155,6 +166,11 @@ class Pool:
         for member in self.members:
             member.recall()
         self._release_waiting()
+        self._look_if_drained()
+
+    async def drained(self) -> None:
+        """Until nothing runs here any more, after `drain`; all that ran was told to the owner."""
+        await self._drained.wait()
 
     def abort(self) -> None:
         """Kill every worker; what runs is reported as Interrupted."""
@@ -215,6 +231,10 @@ class Pool:
         self._failures += 1
         self.owner.broken(answer.message, answer.traceback)
         self._release_waiting()
+
+    def _look_if_drained(self) -> None:
+        if self._draining and self.running == 0:
+            self._drained.set()
 
     def _release_waiting(self) -> None:
         deliveries = list(self.waiting)

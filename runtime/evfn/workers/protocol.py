@@ -44,14 +44,26 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
     """Worker → dispatcher: the function is loaded and bound. `threads` counts those its import left running.
 
+    `modules` are the project's own among what it imported, with their files.
     `unknown_exceptions` are the names in `give_up_on` that name no exception there, each with the nearest that does.
     """
 
     revision: str
     threads: int
     is_async: bool
-    files: list[str]
+    modules: dict[str, str]
     unknown_exceptions: dict[str, str | None] = {}
+
+    @property
+    def files(self) -> list[str]:
+        """The files of these modules, each once."""
+        return sorted(set(self.modules.values()))
+
+
+class Imported(msgspec.Struct, frozen=True, array_like=True, tag="imported"):
+    """Worker → dispatcher: the function imported more of the project while it ran; `modules` are all of them now."""
+
+    modules: dict[str, str]
 
 
 class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag="load_failed"):
@@ -129,9 +141,18 @@ class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
     config: "WorkerConfig"
 
 
+class Pinned(msgspec.Struct, frozen=True, array_like=True):
+    """The revision a worker has to load, whatever the disk holds by now: each module's file, each file's content."""
+
+    revision: str
+    modules: dict[str, str]
+    contents: dict[str, bytes]
+
+
 class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
 
+    Without `pinned` the function is loaded from the disk as it is.
     `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
     """
 
@@ -148,6 +169,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     env: dict[str, str]
     attempts: int = 1
     give_up_on: list[str] = []
+    pinned: Pinned | None = None
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
@@ -172,7 +194,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 
 
 ToWorker = Work | Cancel | Stop
-FromWorker = Ready | LoadFailed | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
+FromWorker = Ready | LoadFailed | Imported | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
 ToTemplate = Fork
 FromTemplate = Forked | ForkFailed | Exited
 Message = ToWorker | FromWorker | ToTemplate | FromTemplate

@@ -8,6 +8,7 @@ from collections import deque
 from evfn.functions.function import NOTHING, Function
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
+from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import Capture, Tally
 from evfn.workers.protocol import Cancel, FrameDone, Invocation, Stop, Work
@@ -27,8 +28,15 @@ class _Frame:
 
 class SideBySide:
     def __init__(
-        self, function: Function, channel: Channel, ledger: Ledger, capture: Capture, concurrency: int
+        self,
+        function: Function,
+        channel: Channel,
+        ledger: Ledger,
+        capture: Capture,
+        imports: LateImports,
+        concurrency: int,
     ) -> None:
+        self._imports = imports
         self._function = function
         self._channel = channel
         self._ledger = ledger
@@ -97,4 +105,5 @@ class SideBySide:
         frame.left -= 1
         if not frame.left:
             self._channel.send(FrameDone(frame.number, frame.busy_ns))
+            self._imports.look()
         self._start_more()

@@ -1,0 +1,267 @@
+"""Takes edits over while events flow: what loads serves the next event, what does not leaves everything as it was."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from evfn.clock import Clock
+from evfn.errors import BrokerError, UsageError
+from evfn.functions.unbound import suggestion, unused
+from evfn.listener import (
+    Listener,
+    NotReloaded,
+    Reloaded,
+    TriggersChanged,
+    TriggerState,
+    Unbound,
+    Warned,
+    Watched,
+)
+from evfn.project import MANIFEST, Reopen
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.file_watch import FileWatch
+from evfn.services.project_files import Changes, ProjectFiles
+from evfn.services.roster import LOAD_PATIENCE, Roster
+from evfn.trigger import Project, Trigger
+from evfn.workers.protocol import LoadFailed
+
+
+class Reloader:
+    """`definition` are the files that define the project, manifest first; `on_added` is told when a trigger begins."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        reopen: Reopen,
+        definition: tuple[Path, ...],
+        functions_dir: Path,
+        listener: Listener,
+        clock: Clock,
+        on_added: Callable[[], None],
+    ) -> None:
+        self._roster = roster
+        self._reopen = reopen
+        self._definition = definition
+        self._functions_dir = functions_dir
+        self._listener = listener
+        self._on_added = on_added
+        self._changed = asyncio.Event()
+        self._files = ProjectFiles(functions_dir, definition)
+        self._watch = FileWatch(functions_dir, self._changed.set, lambda text: listener.tell(Warned(text)), clock)
+        self._loading: dict[Dispatcher, asyncio.Task[None]] = {}
+        self._failed: dict[str, str] = {}
+        self._refused: str | None = None
+
+    async def run(self, loads: asyncio.Task[None]) -> None:
+        """Watch until cancelled; `loads` ends when every function was loaded, or failed to, for the first time."""
+        self._look()
+        watching = asyncio.create_task(self._watch.run())
+        try:
+            await asyncio.wait([loads, watching], return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                self._watch.watch({path.parent for path in (*self._definition, *self._imported())})
+                waiting = asyncio.create_task(self._changed.wait())
+                await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if watching.done():
+                    watching.result()
+                self._changed.clear()
+                await self.run_once()
+        finally:
+            for task in [watching, *self._loading.values()]:
+                task.cancel()
+            await asyncio.gather(watching, *self._loading.values(), return_exceptions=True)
+
+    async def run_once(self) -> None:
+        """Look at all files once, and act on what changed."""
+        changes = self._look()
+        if not changes:
+            return
+        if changes.changed & set(self._definition):
+            await self._redefine()
+        await self._revise(changes)
+        self._name_unbound(changes)
+
+    def _look(self) -> Changes:
+        return self._files.look(self._imported())
+
+    def _imported(self) -> set[Path]:
+        return {path for dispatcher in self._roster.dispatchers for path in dispatcher.serving.files}
+
+    # --- the manifest and .env -----------------------------------------------------------------------------------
+
+    async def _redefine(self) -> None:
+        try:
+            opened = await asyncio.to_thread(self._reopen)
+        except UsageError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                self._listener.tell(NotReloaded(str(error)))
+            return
+        self._refused = None
+        for warning in opened.warnings:
+            self._listener.tell(Warned(warning))
+        before = self._roster.project
+        self._roster.define(self._within_the_lease(before, opened.project), opened.env_file)
+        wanted = {trigger.name: trigger for trigger in self._roster.project.triggers}
+        gone = [each for each in self._roster.dispatchers if not _same_kind(each.trigger, wanted)]
+        for dispatcher in gone:
+            self._cancel(dispatcher)
+            self._failed.pop(dispatcher.trigger.name, None)
+            await self._roster.remove(dispatcher)
+        added = [trigger for trigger in wanted.values() if self._roster.find(trigger.name) is None]
+        for trigger in added:
+            await self._roster.add(trigger)
+        known = {trigger.name for trigger in before.triggers}
+        removed = tuple(name for name in known - wanted.keys())
+        if gone or added:
+            new = tuple(_watched(trigger) for trigger in added)
+            self._listener.tell(TriggersChanged(new, removed))
+            self._on_added()
+
+    def _within_the_lease(self, before: Project, project: Project) -> Project:
+        """What only a new instance can change stays as it is, and is said."""
+        if (project.name, project.settings) != (before.name, before.settings):
+            self._listener.tell(
+                Warned(f"{MANIFEST}: a changed `name` or `settings` takes effect when evfn run is started again")
+            )
+        return replace(project, name=before.name, settings=before.settings)
+
+    # --- functions -----------------------------------------------------------------------------------------------
+
+    async def _revise(self, changes: Changes) -> None:
+        """Load anew what the changes concern, each on its own; one that takes its time delays no other."""
+        wanted = {trigger.name: trigger for trigger in self._roster.project.triggers}
+        code = any(path.suffix == ".py" for path in changes.changed)
+        concerned = [
+            (dispatcher, wanted[dispatcher.trigger.name])
+            for dispatcher in self._roster.dispatchers
+            if dispatcher.trigger.enabled
+            and self._is_concerned(dispatcher, wanted[dispatcher.trigger.name], changes.changed, code=code)
+        ]
+        batch = _Batch(self._listener)
+        for dispatcher, trigger in concerned:
+            self._cancel(dispatcher)
+            task = self._loading[dispatcher] = asyncio.create_task(self._exchange(dispatcher, trigger, batch))
+            task.add_done_callback(lambda done, dispatcher=dispatcher: self._loaded(dispatcher, done))  # type: ignore[misc]
+            await asyncio.wait([task], timeout=LOAD_PATIENCE)
+        batch.close()
+
+    def _is_concerned(self, dispatcher: Dispatcher, trigger: Trigger, changed: frozenset[Path], *, code: bool) -> bool:
+        serving = dispatcher.serving
+        if trigger != serving.trigger or self._roster.config(trigger) != serving.config:
+            return True
+        if serving.files & changed:
+            return True
+        # What it lacks may be in any file.
+        unsettled = dispatcher.state is TriggerState.BROKEN or trigger.name in self._failed
+        return code and (unsettled or dispatcher in self._loading)
+
+    async def _exchange(self, dispatcher: Dispatcher, trigger: Trigger, batch: "_Batch") -> None:
+        batch.begin()
+        revision = self._roster.revise(dispatcher, trigger)
+        adopted = False
+        try:
+            answer = await revision.load()
+            name = trigger.name
+            if isinstance(answer, LoadFailed):
+                self._failed[name] = answer.message
+                served = dispatcher.state is not TriggerState.BROKEN
+                dispatcher.refuse(answer)
+                if served:
+                    batch.refused(name, answer)
+                return
+            served = dispatcher.state in (TriggerState.OK, TriggerState.BLOCKED)
+            self._failed.pop(name, None)
+            adopted = True
+            await self._roster.adopt(dispatcher, revision)
+            if served:
+                batch.reloaded(name, await _dead(dispatcher))
+        finally:
+            if not adopted:
+                await revision.close()
+            batch.end()
+
+    def _cancel(self, dispatcher: Dispatcher) -> None:
+        task = self._loading.pop(dispatcher, None)
+        if task is not None:
+            task.cancel()
+
+    def _loaded(self, dispatcher: Dispatcher, done: "asyncio.Task[None]") -> None:
+        if self._loading.get(dispatcher) is done:
+            del self._loading[dispatcher]
+        self._changed.set()  # What the new code imports has to be watched from now on.
+        if not done.cancelled():
+            done.result()
+
+    # --- files that no trigger uses ------------------------------------------------------------------------------
+
+    def _name_unbound(self, changes: Changes) -> None:
+        new = {path for path in changes.new if path.suffix == ".py"}
+        if not new:
+            return
+        names = [trigger.name for trigger in self._roster.project.triggers]
+        bound = {trigger.function.partition(":")[0] for trigger in self._roster.project.triggers}
+        for path in unused(self._functions_dir, self._imported()):
+            module = ".".join(path.relative_to(self._functions_dir).with_suffix("").parts)
+            if path in new and module not in bound:
+                lines = suggestion(path, self._functions_dir, names)
+                if lines is not None:
+                    self._listener.tell(Unbound(path, lines))
+
+
+class _Batch:
+    """What came of one change, told together: a shared module may concern many triggers."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._open = 1
+        self._reloaded: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], list[str]] = {}
+
+    def begin(self) -> None:
+        self._open += 1
+
+    def reloaded(self, trigger: str, dead: int) -> None:
+        self._reloaded[trigger] = dead
+
+    def refused(self, trigger: str, failed: LoadFailed) -> None:
+        self._refused.setdefault((failed.message, failed.traceback), []).append(trigger)
+
+    def end(self) -> None:
+        """One is through; the first ones are told before those that take their time."""
+        self._open -= 1
+        if self._open == 0:
+            self._tell()
+
+    def close(self) -> None:
+        """All that were quick are through."""
+        self._tell()
+        self.end()
+
+    def _tell(self) -> None:
+        reloaded, self._reloaded = self._reloaded, {}
+        refused, self._refused = self._refused, {}
+        if reloaded:
+            dead: Mapping[str, int] = {name: count for name, count in reloaded.items() if count}
+            self._listener.tell(Reloaded(tuple(reloaded), dead))
+        for (message, traceback), triggers in refused.items():
+            self._listener.tell(NotReloaded(message, tuple(triggers), traceback))
+
+
+def _same_kind(trigger: Trigger, wanted: Mapping[str, Trigger]) -> bool:
+    """Whether it is still there, and neither was enabled nor disabled: a disabled one has no workers."""
+    now = wanted.get(trigger.name)
+    return now is not None and now.enabled == trigger.enabled
+
+
+def _watched(t: Trigger) -> Watched:
+    return Watched(t.name, t.topics, t.function, t.filter, t.emits, t.enabled)
+
+
+async def _dead(dispatcher: Dispatcher) -> int:
+    try:
+        return sum([(await each.group.status()).dead for each in list(dispatcher.subscriptions.values())])
+    except BrokerError:
+        return 0

@@ -1,0 +1,165 @@
+"""One revision of a trigger's function: the workers that run it, and how one revision follows another.
+
+A new one has to load before it takes over. The one before begins nothing more then, ends what runs on its own code, and
+hands on what it has not begun: no attempt is burnt, and nothing goes back to the server.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from evfn.clock import Clock
+from evfn.functions import revision as contents_of
+from evfn.outcome import Outcome
+from evfn.trigger import Trigger
+from evfn.workers.delivery import Delivery
+from evfn.workers.pool import Pool
+from evfn.workers.protocol import LoadFailed, Pinned, Ready, WorkerConfig
+from evfn.workers.template_process import Template
+
+
+class Results(Protocol):
+    """Who decides on what came of the deliveries, whichever revision ran them."""
+
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None: ...
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None: ...
+    def released(self, deliveries: list[Delivery]) -> None: ...
+    def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
+    def loaded(self, revision: "Revision", ready: Ready) -> None: ...
+    def broken(self, revision: "Revision", failed: LoadFailed) -> None: ...
+
+
+class Revision:
+    """The pool of one trigger as it is defined now, from its first load to its last delivery.
+
+    With `keep` every later worker loads what the first one did, even if the disk holds something else by then: an edit
+    takes effect for all workers or for none.
+    """
+
+    def __init__(
+        self, trigger: Trigger, config: WorkerConfig, template: Template, results: Results, clock: Clock, *, keep: bool
+    ) -> None:
+        self.trigger = trigger
+        self.config = config
+        self.name = ""
+        self.files: frozenset[Path] = frozenset()
+        self.pool = Pool(template, lambda: self._pinned, trigger.workers, trigger.timeout, self, clock)
+        self._results = results
+        self._keep = keep
+        self._pinned = config
+        self._successor: Revision | None = None
+        self._queue: deque[Delivery] | None = None
+        self._load: asyncio.Future[Ready | LoadFailed] = asyncio.get_running_loop().create_future()
+        self._handing_over: asyncio.Task[None] | None = None
+
+    async def load(self) -> Ready | LoadFailed:
+        """Have one worker import the function; how that went the first time."""
+        self.pool.warm_up()
+        return await asyncio.shield(self._load)
+
+    def submit(self, deliveries: Iterable[Delivery]) -> None:
+        """Run these, in this order where one worker serves the trigger."""
+        if self._queue is None:
+            self.pool.submit(deliveries)
+        else:
+            self._queue.extend(deliveries)
+
+    def take_over(self, before: "Revision") -> None:
+        """Run from now on what comes, and what `before` has not begun.
+
+        Where one worker serves the trigger it begins when the last event on the code before has ended: events keep
+        their order, and the function is never run twice at a time.
+        """
+        before._successor = self
+        if self.trigger.workers.max == 1 and self.trigger.workers.concurrency == 1:
+            self._queue = deque()
+        before.drain()
+        self._handing_over = asyncio.create_task(self._after(before))
+
+    def drain(self) -> None:
+        """Begin nothing any more; what has not begun goes to the revision that follows, or back to the server."""
+        if self._queue is not None:
+            queue, self._queue = self._queue, None
+            self.released(list(queue))
+        self.pool.drain()
+
+    @property
+    def handing_over(self) -> "asyncio.Task[None] | None":
+        """Ends when the revision before this one has nothing left."""
+        return self._handing_over
+
+    async def close(self) -> None:
+        """No worker is started any more, and the present ones end when they are idle."""
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            await asyncio.gather(self._handing_over, return_exceptions=True)
+        await self.pool.close()
+
+    async def _after(self, before: "Revision") -> None:
+        await before.pool.drained()
+        if self._queue is not None:
+            queue, self._queue = self._queue, None
+            self.pool.submit(queue)
+        await before.close()
+
+    # --- what the pool says ----------------------------------------------------------------------------------------
+
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+        self._results.succeeded(deliveries, took)
+
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
+        self._results.ended(delivery, outcome, elapsed)
+
+    def released(self, deliveries: list[Delivery]) -> None:
+        """Whoever follows runs these before all that came later."""
+        if self._successor is None:
+            self._results.released(deliveries)
+        else:
+            self._successor._take_back(deliveries)
+
+    def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
+        self._results.output(delivery, stream, text)
+
+    def loaded(self, ready: Ready) -> None:
+        """A worker has loaded the function. The first one decides what this revision is."""
+        if not self.name:
+            self.name = ready.revision
+            self.files = frozenset(map(Path, ready.files))
+            if self._keep:
+                self._pin(ready.modules)
+        if not self._load.done():
+            self._load.set_result(ready)
+        self._results.loaded(self, ready)
+
+    def broken(self, message: str, traceback: str) -> None:
+        """The function does not load."""
+        failed = LoadFailed(message, traceback)
+        if not self._load.done():
+            self._load.set_result(failed)
+        self._results.broken(self, failed)
+
+    def imported(self, modules: Mapping[str, str]) -> None:
+        """A function imported more of the project while it ran: that belongs to its code as well."""
+        files = frozenset(map(Path, modules.values()))
+        if not files <= self.files:
+            self.files |= files
+
+    def _take_back(self, deliveries: list[Delivery]) -> None:
+        if self._successor is not None:
+            self.released(deliveries)
+        elif self._queue is None:
+            self.pool.submit_first(deliveries)
+        else:
+            self._queue.extendleft(reversed(deliveries))
+
+    def _pin(self, modules: Mapping[str, str]) -> None:
+        contents = contents_of.read(map(Path, modules.values()))
+        if contents_of.revision(Path(self.config.project_dir), contents) != self.name:
+            return  # Edited between its load and now: the edit is seen, and loaded, in a moment.
+        kept = {str(path): content for path, content in contents.items() if path.suffix == ".py"}
+        self._pinned = msgspec.structs.replace(self.config, pinned=Pinned(self.name, dict(modules), kept))

@@ -1,0 +1,259 @@
+"""The triggers an instance serves: a dispatcher each, subscribed to its topics, and exchanged while events flow."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+from evfn.broker.connection import Connection, later
+from evfn.broker.group import Group, Source
+from evfn.broker.keys import Keys
+from evfn.clock import Clock
+from evfn.errors import BrokerError
+from evfn.filter import Filter
+from evfn.listener import Listener, Warned
+from evfn.services.discovery import Discovery
+from evfn.services.dispatcher import Dispatcher, Lease
+from evfn.services.reports import Reports
+from evfn.services.revision import Revision
+from evfn.services.settler import Settler
+from evfn.services.subscription import Subscription
+from evfn.services.watcher import Watcher
+from evfn.trigger import DataMode, Project, Trigger
+from evfn.workers.config import worker_config
+from evfn.workers.protocol import WorkerConfig
+from evfn.workers.template_process import Template
+
+DISCOVER = timedelta(seconds=1)
+"""How often streams are looked for that match a pattern and did not exist before."""
+LOAD_PATIENCE = 0.25
+"""Seconds one function may take to load before the next one begins; a slow import is not alone for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a project lives and which server it uses. `definition` are manifest and `.env`, for who watches them."""
+
+    project_dir: Path
+    functions_dir: Path
+    state_dir: Path
+    server: str
+    definition: tuple[Path, ...] = ()
+
+
+class Roster:
+    """`on_end` gets each task of a part when it is over: one that ended by an error must not pass unseen."""
+
+    def __init__(
+        self,
+        project: Project,
+        env_file: Mapping[str, str],
+        place: Place,
+        connection: Connection,
+        template: Template,
+        lease: Lease,
+        watcher: Watcher,
+        listener: Listener,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        on_due: Callable[[Subscription, int], None],
+        on_end: Callable[[asyncio.Task[None]], None],
+    ) -> None:
+        self.project = project
+        self.dispatchers: list[Dispatcher] = []
+        self._env_file = env_file
+        self._place = place
+        self._connection = connection
+        self._keys = Keys(project.settings.key_prefix)
+        self._template = template
+        self._lease = lease
+        self._watcher = watcher
+        self._listener = listener
+        self._clock = clock
+        self._random = random
+        self._on_due = on_due
+        self._on_end = on_end
+        self._discovery = Discovery(connection, project)
+        self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether some trigger listens on topics that may yet appear."""
+        return self._discovery.has_patterns
+
+    def find(self, name: str) -> Dispatcher | None:
+        """The dispatcher of this trigger."""
+        return next((each for each in self.dispatchers if each.trigger.name == name), None)
+
+    # --- from start to end -------------------------------------------------------------------------------------------
+
+    async def fill(self) -> None:
+        """Have a dispatcher for every trigger, each subscribed to its topics. Raises BrokerError."""
+        for trigger in self.project.triggers:
+            self.dispatchers.append(self._dispatcher(trigger))
+        topics = await self._discovery.topics()
+        for dispatcher in self.dispatchers:
+            if dispatcher.trigger.enabled:
+                await self._subscribe(dispatcher, topics[dispatcher.trigger.name])
+
+    async def load(self) -> None:
+        """Fetch, and load every function once, so that each trigger's state is known; a slow one delays no other."""
+        enabled = [dispatcher for dispatcher in self.dispatchers if dispatcher.trigger.enabled]
+        for dispatcher in enabled:
+            self._begin(dispatcher)
+            dispatcher.pool.warm_up()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOAD_PATIENCE):
+                    await dispatcher.known.wait()
+        for dispatcher in enabled:
+            await dispatcher.known.wait()
+
+    async def keep_discovering(self) -> None:
+        """Subscribe to streams that appear and match a pattern, until cancelled."""
+        while True:
+            await self._clock.sleep(DISCOVER)
+            if not self._discovery.has_patterns:
+                continue
+            try:
+                topics = await self._discovery.topics()
+                for dispatcher in list(self.dispatchers):
+                    new = topics.get(dispatcher.trigger.name, set()) - dispatcher.subscriptions.keys()
+                    if dispatcher.trigger.enabled and new:
+                        await self._subscribe(dispatcher, new)
+            except BrokerError:
+                continue  # The dispatchers say what is wrong with the server.
+
+    async def close(self) -> None:
+        """Let go of everything; what is unsettled stays pending for the next owner."""
+        for task in self._fetching.values():
+            task.cancel()
+        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+        for dispatcher in self.dispatchers:
+            await dispatcher.close()
+
+    # --- while events flow -------------------------------------------------------------------------------------------
+
+    def define(self, project: Project, env_file: Mapping[str, str]) -> None:
+        """The project as it is defined from now on; what is served changes by the calls below."""
+        self.project = project
+        self._env_file = env_file
+        self._discovery = Discovery(self._connection, project)
+
+    def config(self, trigger: Trigger) -> WorkerConfig:
+        """All that a worker of this trigger is told."""
+        return worker_config(
+            self.project,
+            trigger,
+            folder=self._place.project_dir,
+            functions=self._place.functions_dir,
+            environ=os.environ,
+            env_file=self._env_file,
+        )
+
+    def revise(self, dispatcher: Dispatcher, trigger: Trigger) -> Revision:
+        """A revision that may take over once it has loaded."""
+        return Revision(
+            trigger, self.config(trigger), self._template, dispatcher, self._clock, keep=bool(self._place.definition)
+        )
+
+    async def adopt(self, dispatcher: Dispatcher, revision: Revision) -> None:
+        """Let a loaded revision take over, and the trigger as it was defined for it."""
+        before = dispatcher.trigger
+        dispatcher.adopt(revision, _condition(revision.trigger))
+        if (before.topics, before.start) != (revision.trigger.topics, revision.trigger.start):
+            await self._resubscribe(dispatcher)
+
+    async def add(self, trigger: Trigger) -> Dispatcher:
+        """Serve a trigger that was not there, its function not loaded yet."""
+        dispatcher = self._dispatcher(trigger)
+        self.dispatchers.append(dispatcher)
+        if trigger.enabled:
+            await self._resubscribe(dispatcher)
+            self._begin(dispatcher)
+            dispatcher.pool.warm_up()
+        return dispatcher
+
+    async def remove(self, dispatcher: Dispatcher) -> None:
+        """Serve it no more: what runs is finished and settled, what has not begun goes back to the server."""
+        dispatcher.drain()
+        await dispatcher.finished()
+        task = self._fetching.pop(dispatcher, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for subscription in dispatcher.subscriptions.values():
+            self._watcher.remove(subscription)
+        await dispatcher.close()
+        self.dispatchers.remove(dispatcher)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _dispatcher(self, trigger: Trigger) -> Dispatcher:
+        dispatcher = Dispatcher(
+            trigger,
+            _condition(trigger),
+            self._mode,
+            Reports(self.project.name, trigger, self._place.project_dir),
+            self._lease,
+            self._listener,
+            self._clock,
+            self._random,
+            self._on_due,
+        )
+        dispatcher.serve(self.revise(dispatcher, trigger))
+        return dispatcher
+
+    def _begin(self, dispatcher: Dispatcher) -> None:
+        task = self._fetching[dispatcher] = asyncio.create_task(dispatcher.run())
+        task.add_done_callback(self._on_end)
+
+    def _mode(self, topic: str) -> DataMode:
+        return next((rules.data for name, rules in self.project.topics if name == topic), DataMode.AUTO)
+
+    async def _resubscribe(self, dispatcher: Dispatcher) -> None:
+        """Bring the topics that it fetches from in line with its trigger, as soon as the server serves."""
+        for tries in count():
+            try:
+                topics = (await self._discovery.topics())[dispatcher.trigger.name]
+                await self._subscribe(dispatcher, topics)
+                break
+            except BrokerError:
+                await self._clock.sleep(later(tries, self._random()))
+        for topic in dispatcher.subscriptions.keys() - topics:
+            subscription = dispatcher.subscriptions[topic]
+            dispatcher.remove(subscription)
+            self._watcher.remove(subscription)
+
+    async def _subscribe(self, dispatcher: Dispatcher, topics: set[str]) -> None:
+        """Make the groups on these topics where they are missing, and fetch from those not fetched from before."""
+        for text in await self._discovery.start(dispatcher.trigger, sorted(topics)):
+            self._listener.tell(Warned(text))
+        for topic in sorted(topics - dispatcher.subscriptions.keys()):
+            subscription = self._subscription(dispatcher, topic)
+            dispatcher.add(subscription)
+            self._watcher.add(dispatcher, subscription)
+
+    def _subscription(self, dispatcher: Dispatcher, topic: str) -> Subscription:
+        group = Group(self._connection, self._keys, topic, self.project.group(dispatcher.trigger.name), self._lease.id)
+        subscription = Subscription(topic, group, {})
+        for source in Source:
+            subscription.settlers[source] = Settler(
+                group,
+                source,
+                self._clock,
+                self._random,
+                on_settled=dispatcher.settled,
+                on_fenced=self._lease.fenced,
+                on_problem=lambda problem: dispatcher.blocked(subscription, problem),
+                on_end=self._on_end,
+            )
+        return subscription
+
+
+def _condition(trigger: Trigger) -> Filter | None:
+    return None if trigger.filter is None else Filter.compile(trigger.filter)
