@@ -156,7 +156,7 @@ class Instance:
                 sharing |= {consumer.name for consumer in consumers} & elsewhere
         if sharing:
             self._warn(
-                f"{len(sharing)} other instance(s) of {self._roster.project.name!r} serve the same triggers elsewhere"
+                f"instances of {self._roster.project.name} elsewhere serve the same triggers"
                 f" ({', '.join(sorted(sharing))}): the events are divided between you;"
                 " --name with another name gives this one a copy of all events"
             )

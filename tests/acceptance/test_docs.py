@@ -3,7 +3,8 @@
 A comment before a code block tells what the test does with it: `file: NAME` writes it, `run` runs it in a fresh folder,
 `run: in an empty folder` and `run: in a new project` (after `evfn init`) where they say, `run: in the example project`
 where the example's events have run, `python: with a server` against a real server; `manifest` is checked as one;
-`not run: WHY` is for readers. A Python block without a comment is executed as it stands.
+`not run: WHY` is for readers; `message: NAME` is provoked by test_does_not_run.py. A Python block without a comment is
+executed as it stands.
 """
 
 import os
