@@ -195,6 +195,35 @@ def test_what_runs_ends_on_the_code_it_began_with(sandbox: Sandbox) -> None:
     ]
 
 
+def test_two_edits_while_one_event_runs_keep_the_order(sandbox: Sandbox) -> None:
+    """The second edit waits for what runs on the code before the first one, and no worker is left behind."""
+    sandbox.manifest("slow: {topic: people, function: 'slow:run', workers: {max: 1}}")
+    slow = "\nimport time\n\ndef run(event):\n    note(f\"begin {{event.data['n']}} on {0}\")\n"
+    slow += "    time.sleep(3)\n    note(f\"end {{event.data['n']}} on {0}\")\n"
+    sandbox.function("slow", slow.format(1))
+    with sandbox.running():
+        said(sandbox, "ready")
+        sandbox.emit("people", {"n": 1}, {"n": 2})
+        wait_until(lambda: sandbox.notes() == ["begin 1 on 1"], description="the first event runs")
+        sandbox.function("slow", slow.format(2))
+        said(sandbox, "reloaded")
+        sandbox.function("slow", slow.format(3))
+        said(sandbox, "reloaded", 2)
+        wait_until(lambda: len(sandbox.notes()) == 4, description="both ran")
+        assert sandbox.notes() == ["begin 1 on 1", "end 1 on 1", "begin 2 on 3", "end 2 on 3"]
+        wait_until(lambda: len(workers(sandbox)) == 1, description="the workers of the code before are gone")
+
+
+def test_an_import_that_hangs_is_given_up_for_the_next_edit(project: Sandbox) -> None:
+    """Nobody waits a minute for a mistake that is mended already."""
+    project.function("greet", "\nimport time\n\ntime.sleep(600)\n")
+    assert ran(project, 1) == "1 1 1"
+    project.function("greet", VERSION.format(2))
+    said(project, "greet  reloaded")
+    assert ran(project, 2) == "2 2 1"
+    wait_until(lambda: len(workers(project)) == 1, description="the worker that hung is gone")
+
+
 def test_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> None:
     """Triggers come, change their filter and topic, are disabled and go; what is wrong in it changes nothing."""
     project.function("other", "\ndef run(event):\n    note(f\"other {event.data['n']}\")\n")
@@ -317,4 +346,4 @@ def kill_workers(box: Sandbox) -> None:
 def kill(processes: set[int]) -> None:
     for pid in processes:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), description="the worker is gone")
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), description="the workers are gone")

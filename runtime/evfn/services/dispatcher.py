@@ -136,6 +136,8 @@ class Dispatcher:
         self._reports.trigger = revision.trigger
         self.serve(revision)
         revision.take_over(before)
+        if self._draining:
+            revision.drain()
         if revision.handing_over is not None:
             revision.handing_over.add_done_callback(lambda _: self._revisions.remove(before))
         self._not_reloaded = None
