@@ -99,7 +99,8 @@ class Sandbox:
     def dead(self, trigger: str) -> list[dict[str, Any]]:
         """The trigger's dead letters, whole."""
         listed = [json.loads(line) for line in self.evfn("dlq", "ls", trigger, "--json").stdout.splitlines()]
-        return [json.loads(self.evfn("dlq", "show", trigger, each["id"], "--json").stdout) for each in listed]
+        names = [f"{each['topic']}/{each['id']}" for each in listed]
+        return [json.loads(self.evfn("dlq", "show", trigger, each, "--json").stdout) for each in names]
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:

@@ -50,12 +50,12 @@ def as_object(letter: DeadLetter, project: Project) -> dict[str, Any]:
     }
 
 
-def as_line(letter: DeadLetter) -> list[str]:
-    """A row of `dlq ls`."""
+def as_line(letter: DeadLetter, name: str) -> list[str]:
+    """A row of `dlq ls`; `name` is what the commands call it."""
     error = f"{letter.error.type.rpartition('.')[2]}: {letter.error.message}"
     return [
         letter.trigger,
-        letter.id,
+        name,
         _reason(letter),
         str(letter.attempts),
         _when(letter.dead_ms),
@@ -63,15 +63,15 @@ def as_line(letter: DeadLetter) -> list[str]:
     ]
 
 
-def as_text(letter: DeadLetter, opened: Opened, *, command: str, width: int | None) -> str:
-    """All of it, ending with the commands that are likely next; these begin with `command`.
+def as_text(letter: DeadLetter, name: str, opened: Opened, *, command: str, width: int | None) -> str:
+    """All of it, ending with the commands that are likely next; these begin with `command` and call it `name`.
 
     `width` is the terminal's, None where lines may be as long as they like.
     """
     error = f"{letter.error.type.rpartition('.')[2]}: {letter.error.message.partition(chr(10))[0]}"
     count = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
     shown = [
-        click.style(escape(f"{letter.trigger}  {letter.id}  {_reason(letter)} after {count}"), bold=True),
+        click.style(escape(f"{letter.trigger}  {name}  {_reason(letter)} after {count}"), bold=True),
         click.style(escape(error if width is None else fit(escape(error), width)), fg="red"),
         f"  first delivered  {_when(letter.first_delivered_ms)}",
         f"  dead since       {_when(letter.dead_ms)}",
@@ -88,7 +88,7 @@ def as_text(letter: DeadLetter, opened: Opened, *, command: str, width: int | No
     if letter.log:
         shown += ["", _heading("what it wrote"), _indented(letter.log)]
     if letter.record is not None:
-        trigger, name = quote(letter.trigger), quote(letter.id)
+        trigger, name = quote(letter.trigger), quote(name)
         shown += [
             "",
             _heading("run it here, with a debugger where it fails"),

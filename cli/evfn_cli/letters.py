@@ -1,75 +1,154 @@
 """A trigger's dead letters, on whatever topics they are: what `evfn dlq` does with them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from evfn.broker.connection import Connection
 from evfn.broker.dead_letters import DeadLetter, DeadLetters, Redriven, newest_first
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys, Part
+from evfn.errors import UsageError
 from evfn_cli.opened import Opened
 from evfn_cli.server import again, connected
 
 T = TypeVar("T")
 
 
-def newest(opened: Opened, triggers: list[str], limit: int) -> tuple[list[DeadLetter], int]:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A dead letter, and the name that the commands take: its id, or TOPIC/ID where its trigger has that id twice.
+
+    Ids are made per topic, so two letters that died within one millisecond may share theirs.
+    """
+
+    name: str
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a command shall work on: ids by their place, None for all of that place, and the names that are nowhere."""
+
+    there: dict[DeadLetters, list[str] | None]
+    gone: list[str]
+
+
+def newest(opened: Opened, triggers: list[str], limit: int) -> tuple[list[Named], int]:
     """The newest dead letters of these triggers together, and how many there are."""
 
-    async def read(connection: Connection) -> tuple[list[DeadLetter], int]:
+    async def read(connection: Connection) -> tuple[list[Named], int]:
         places = [place for name in triggers for place in await _places(connection, opened, name)]
-        return await newest_first(places, limit), sum([await place.count() for place in places])
+        letters = await newest_first(places, limit)
+        alike = Counter((each.trigger, each.id) for each in letters)
+        named = [Named(_name(each, alike[each.trigger, each.id]), each) for each in letters]
+        return named, sum([await place.count() for place in places])
 
     return _with_server(opened, read)
 
 
-def find(opened: Opened, trigger: str, name: str | None) -> DeadLetter | None:
-    """The one with this id, or the newest. Raises UsageError for what is no id."""
+def find(opened: Opened, trigger: str, name: str | None) -> Named | None:
+    """The one of this name, or the newest. Raises UsageError for what is no name, or that of several."""
 
-    async def read(connection: Connection) -> DeadLetter | None:
-        letters = [letter for place in await _places(connection, opened, trigger) if (letter := await place.get(name))]
-        return max(letters, key=lambda letter: letter.dead_ms, default=None)
+    async def read(connection: Connection) -> Named | None:
+        places = await _places(connection, opened, trigger)
+        if name is None:
+            found = [letter for place in places if (letter := await place.get()) is not None]
+        else:
+            found = [letter for _, letter in await _holders(places, trigger, name)]
+        if not found:
+            return None
+        letter = max(found, key=lambda letter: letter.dead_ms)
+        alike = [place for place in places if await place.get(letter.id) is not None]
+        return Named(_name(letter, len(alike)), letter)
 
     return _with_server(opened, read)
 
 
 def count(opened: Opened, trigger: str, names: tuple[str, ...]) -> int:
-    """How many of these there are; without names, how many in all."""
+    """How many of these there are; without names, how many in all. Raises UsageError as `find` does."""
 
     async def read(connection: Connection) -> int:
-        places = await _places(connection, opened, trigger)
-        if not names:
-            return sum([await place.count() for place in places])
-        return sum([await place.get(each) is not None for place in places for each in names])
+        wanted = await _wanted(connection, opened, trigger, names)
+        return sum([await place.count() if ids is None else len(ids) for place, ids in wanted.there.items()])
 
     return _with_server(opened, read)
 
 
 def redrive(opened: Opened, trigger: str, names: tuple[str, ...]) -> tuple[Redriven, bool]:
-    """Send these back, or all where none is named; and whether an instance runs that will take them."""
+    """Send these back, or all where none is named; and whether an instance runs that will take them.
+
+    Raises UsageError as `find` does; then nothing was moved.
+    """
     total = Redriven()
+    wanted: Wanted | None = None
 
     async def carry_out(connection: Connection) -> bool:
-        for place in await _places(connection, opened, trigger):
-            done = await place.redrive(names) if names else await place.redrive_all()
+        nonlocal wanted
+        if wanted is None:
+            wanted = await _wanted(connection, opened, trigger, names)
+            total.gone.extend(wanted.gone)
+        while wanted.there:
+            # A place that is done is not asked again after a lost connection: its letters would seem to be gone.
+            place, ids = next(iter(wanted.there.items()))
+            done = await place.redrive_all() if ids is None else await place.redrive(ids)
             total.redriven.extend(done.redriven)
             total.foreign.extend(done.foreign)
+            total.gone.extend(done.gone if names else ())
+            del wanted.there[place]
         return bool(await Instances(connection, Keys(opened.project.settings.key_prefix)).all())
 
     running = _with_server(opened, carry_out)
-    total.gone.extend(each for each in names if each not in {*total.redriven, *total.foreign})
     return total, running
 
 
-def purge(opened: Opened, trigger: str, names: tuple[str, ...]) -> int:
-    """Delete these, or all where none is named; returns how many there were."""
+def purge(opened: Opened, trigger: str, names: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Delete these, or all where none is named; returns how many there were, and which were not there.
 
-    async def carry_out(connection: Connection) -> int:
-        places = await _places(connection, opened, trigger)
-        return sum([await place.purge(names or None) for place in places])
+    Raises UsageError as `find` does; then nothing was deleted.
+    """
+
+    async def carry_out(connection: Connection) -> tuple[int, list[str]]:
+        wanted = await _wanted(connection, opened, trigger, names)
+        return sum([await place.purge(ids) for place, ids in wanted.there.items()]), wanted.gone
 
     return _with_server(opened, carry_out)
+
+
+async def _wanted(connection: Connection, opened: Opened, trigger: str, names: tuple[str, ...]) -> Wanted:
+    places = await _places(connection, opened, trigger)
+    if not names:
+        return Wanted(dict.fromkeys(places), [])
+    ids: dict[DeadLetters, dict[str, None]] = {}
+    gone = []
+    for name in dict.fromkeys(names):
+        holders = await _holders(places, trigger, name)
+        for place, letter in holders:
+            ids.setdefault(place, {})[letter.id] = None
+        if not holders:
+            gone.append(name)
+    return Wanted({place: list(each) for place, each in ids.items()}, gone)
+
+
+async def _holders(places: list[DeadLetters], trigger: str, name: str) -> list[tuple[DeadLetters, DeadLetter]]:
+    """The one that this names, with its place; none where there is none. Raises UsageError where it names several."""
+    # A topic may hold a slash, an id does not.
+    topic, _, entry = name.rpartition("/")
+    found = [
+        (place, letter)
+        for place in places
+        if topic in ("", place.topic) and (letter := await place.get(entry)) is not None
+    ]
+    if len(found) > 1:
+        every = [f"{place.topic}/{letter.id}" for place, letter in found]
+        raise UsageError(f"{trigger} has a dead letter {entry} on {len(found)} topics; write {' or '.join(every)}")
+    return found
+
+
+def _name(letter: DeadLetter, alike: int) -> str:
+    return letter.id if alike < 2 else f"{letter.topic}/{letter.id}"
 
 
 def _with_server(opened: Opened, call: Callable[[Connection], Awaitable[T]]) -> T:

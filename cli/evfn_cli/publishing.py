@@ -49,7 +49,7 @@ async def _publish_one(opened: Opened, event: Publication, as_json: bool) -> Non
         if not as_json:
             _print(stored.stream_id, kept)
         if stored.repeated:
-            say("it had been published before and is stored once")
+            say("it had been published before and is stored once: no trigger gets it again")
         triggers = await audience.of_event(connection, opened, event, stored.stream_id)
         if as_json:
             _print(json.dumps({**_as_object(event, stored), "triggers": triggers}), kept)

@@ -115,13 +115,13 @@ def test_an_import_that_takes_its_time_is_named_while_it_lasts(sandbox: Sandbox)
     assert done.stdout == "ok  store: readings → store:handle\n"
 
 
-def test_event_and_data_are_one_or_the_other(sandbox: Sandbox) -> None:
-    """Who asks for both is told the rule and what to write."""
+def test_a_parameter_for_which_there_is_nothing_is_told_with_what_there_is(sandbox: Sandbox) -> None:
+    """At its place in the manifest, with the parameter's name and what a function may ask for."""
     sandbox.manifest("store: {topic: readings, function: 'store:handle'}")
-    sandbox.function("store", "def handle(event, data: dict): pass\n")
+    sandbox.function("store", "def handle(event, data: dict, database: str): pass\n")
     told = sandbox.evfn("check", expect=2).stderr
-    assert told.startswith("triggers.yaml:4:28: error: store: store:handle: event and data are one or the other: ")
-    assert "write handle(data: dict) for the data alone, or handle(event) and read event.data" in told
+    assert told.startswith("triggers.yaml:4:28: error: store: store:handle: nothing is passed for the parameter 'datab")
+    assert "the event (event), its data (any annotated parameter) and the context (context)" in told
 
 
 def said(trigger: str, name: str, hint: str) -> str:
@@ -208,5 +208,5 @@ def test_run_says_where_the_manifest_names_a_function_that_does_not_load(sandbox
     with sandbox.running():
         wait_until(lambda: "broken" in sandbox.log.read_text(), description="the function is said not to load")
         [line] = [line for line in sandbox.log.read_text().splitlines() if "broken" in line]
-    assert line.startswith("store  broken: functions/store.py cannot be imported: no module named 'no_such_module'")
-    assert line.endswith("(store.py:7)  triggers.yaml:4:28")
+    assert line.startswith("store  broken: functions/store.py:7: no module named 'no_such_module'; install it into ")
+    assert line.endswith(")  triggers.yaml:4:28")

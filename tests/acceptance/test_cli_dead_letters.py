@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
 from sandbox import Sandbox
+from servers import RealServer
 from terminal import plain, terminal
 
 EVIL = "\x1b[2J\u2028evil"
@@ -165,9 +167,10 @@ def test_a_timeout_shows_where_the_function_stood_and_nothing_of_evfn(project: S
 def test_redriven_letters_run_again_and_nobody_elses(project: Sandbox) -> None:
     """Named ones, or all on every topic; they begin at attempt 1, and the counters add up."""
     project.emit("warnings", "c")
-    names = failed(project, "a", "b")
+    failed(project, "a", "b")
     (project.folder / "mended").touch()
-    done = project.evfn("dlq", "redrive", "notify", names[0])
+    first = project.dead("notify")[0]
+    done = project.evfn("dlq", "redrive", "notify", f"{first['topic']}/{first['id']}")
     assert done.stdout == "1 redriven\n"
     assert "no instance is running" in done.stderr
     assert project.evfn("dlq", "redrive", "notify", "--all", "--dry-run").stdout == "2 would be redriven\n"
@@ -176,6 +179,45 @@ def test_redriven_letters_run_again_and_nobody_elses(project: Sandbox) -> None:
     assert sorted(project.notes()[-3:]) == ["a 1", "b 1", "c 1"]
     status = project.status("notify")
     assert (status["dead"], status["succeeded"], status["dead_lettered"]) == (0, 3, 3)
+
+
+def test_an_id_on_two_topics_never_means_both(project: Sandbox) -> None:
+    """It is refused with the names to write, by every command; `ls` shows these, and each is one dead letter."""
+    name = "1763881200000-0"
+    server = RealServer("valkey", project.folder / "server").start()
+    project.environment["EVFN_REDIS_URL"] = server.url
+    try:
+        project.run()
+        for topic in ("alerts", "warnings"):
+            failed(project, f"from {topic}", topic=topic)
+        with redis.Redis.from_url(server.url) as client:
+            for topic in ("alerts", "warnings"):
+                key = f"evfn:{{{topic}}}:sandbox/notify:dead"
+                ((_, fields),) = client.xrange(key)
+                client.delete(key)
+                client.xadd(key, fields, id=name)
+        refused = f"error: notify has a dead letter {name} on 2 topics; write alerts/{name} or warnings/{name}\n"
+        for command in (["show"], ["redrive"], ["redrive", "--dry-run"], ["purge"], ["purge", "--yes"]):
+            assert project.evfn("dlq", command[0], "notify", name, *command[1:], expect=2).stderr.endswith(refused)
+        assert [line.split()[1] for line in project.evfn("dlq", "ls").stdout.splitlines()[1:]] == [
+            f"alerts/{name}",
+            f"warnings/{name}",
+        ]
+        shown = project.evfn("dlq", "show", "notify", f"warnings/{name}").stdout
+        assert "'from warnings'" in shown
+        assert shown.endswith(f"evfn dlq redrive notify warnings/{name}\n")
+        assert project.evfn("dlq", "redrive", "notify", f"warnings/{name}").stdout == "1 redriven\n"
+        assert (
+            f"notify has no dead letter warnings/{name}"
+            in project.evfn("dlq", "purge", "notify", f"warnings/{name}", "--yes", expect=1).stderr
+        )
+        # On one topic the id is enough again.
+        assert project.evfn("dlq", "show", "notify", name).stdout.endswith(f"evfn dlq redrive notify {name}\n")
+        assert project.evfn("dlq", "redrive", "notify", name, f"alerts/{name}", "--json").stdout == (
+            json.dumps({"version": 1, "redriven": [name], "gone": [], "foreign": []}) + "\n"
+        )
+    finally:
+        server.stop()
 
 
 def test_what_is_not_there_is_an_error(project: Sandbox) -> None:

@@ -152,19 +152,25 @@ def test_data_can_be_asked_for_once() -> None:
         bind(two)
 
 
-def test_event_and_data_are_one_or_the_other() -> None:
-    """The message says the rule and both ways to write it, in the function's own words."""
+def test_event_and_data_come_together_in_any_order() -> None:
+    """Who wants the data validated and an attribute of the event writes both down, and the context too."""
 
-    def both(event: Event, reading: int) -> None:
-        """Asks for the data where it has the event."""
+    def event_first(event: Event, reading: dict[str, Any]) -> list[object]:
+        return [event, reading]
 
-    def keyword(event, *, reading: int) -> None:  # type: ignore[no-untyped-def]  # as users write
-        """The same by name."""
+    def data_first(reading: dict[str, Any], event) -> list[object]:  # type: ignore[no-untyped-def]  # as users write
+        return [reading, event]
 
-    with pytest.raises(LoadError, match=r"one or the other: 'reading' .* write both\(reading: int\) .*both\(event\)"):
-        bind(both)
-    with pytest.raises(LoadError, match=r"write keyword\(reading: int\)"):
-        bind(keyword)
+    def by_keyword(event, *, reading: dict[str, Any], context) -> list[object]:  # type: ignore[no-untyped-def]  # as users write
+        return [event, reading, context]
+
+    def all_three(event, reading: dict[str, Any], anything) -> list[object]:  # type: ignore[no-untyped-def]  # as users write
+        return [event, reading, anything]
+
+    assert kinds(event_first) == "ed"
+    assert kinds(data_first) == "de"
+    assert kinds(by_keyword) == "edc"
+    assert kinds(all_three) == "edc"
 
 
 @pytest.mark.parametrize(

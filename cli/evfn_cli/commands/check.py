@@ -41,7 +41,7 @@ def command(context: click.Context, *, as_json: bool) -> int:
     for trigger in opened.project.triggers:
         verdict = verdicts[trigger.name]
         if isinstance(verdict, Broken):
-            _say_broken(trigger, verdict)
+            _say_broken(trigger, verdict, opened.location.folder)
             continue
         imported += verdict.files
         _say_unknown_exceptions(trigger, verdict)
@@ -58,10 +58,10 @@ def _say_slow(trigger: "Trigger", patience: float) -> None:
     say(f"{trigger.name}: still importing {trigger.function}; it has {patience:g} s in all")
 
 
-def _say_broken(trigger: "Trigger", verdict: "Broken") -> None:
+def _say_broken(trigger: "Trigger", verdict: "Broken", folder: Path) -> None:
     say(f"{escape(trigger.written.function)}: error: {trigger.name}: {escape_lines(verdict.message)}")
     if verdict.traceback:
-        say("    " + escape_lines(verdict.traceback).rstrip().replace("\n", "\n    "))
+        say("    " + escape_lines(verdict.traceback).replace(f"{folder}/", "").rstrip().replace("\n", "\n    "))
 
 
 def _say_unknown_exceptions(trigger: "Trigger", ready: "Ready") -> None:

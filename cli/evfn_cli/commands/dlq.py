@@ -16,7 +16,8 @@ _HEADINGS = ("trigger", "id", "reason", "attempts", "dead at", "error")
 def command() -> None:
     """Look at, redrive or purge dead letters.
 
-    A dead letter is an event that a trigger's function failed on until no attempt was left.
+    A dead letter is an event that a trigger's function failed on until no attempt was left. Its ID is what `dlq ls`
+    shows, TOPIC/ID where letters of two topics have the same.
     """
 
 
@@ -36,14 +37,14 @@ def ls(context: click.Context, *, trigger: str | None, limit: int, as_json: bool
     names = [each.name for each in opened.project.triggers] if trigger is None else [opened.trigger(trigger).name]
     found, count = letters.newest(opened, names, limit)
     if as_json:
-        for letter in found:
-            shown = as_object(letter, opened.project)
+        for each in found:
+            shown = as_object(each.letter, opened.project)
             del shown["log"]
             del shown["error"]["traceback"]
             out(json.dumps(shown))
         return
     if found:
-        table(_HEADINGS, [as_line(letter) for letter in found], numbers=frozenset(["attempts"]))
+        table(_HEADINGS, [as_line(each.letter, each.name) for each in found], numbers=frozenset(["attempts"]))
     if not found:
         say("no dead letters")
     elif count > len(found):
@@ -64,13 +65,14 @@ def show(context: click.Context, *, trigger: str, id: str | None, as_json: bool)
 
     opened = open_project(context, filters=False)
     name = opened.trigger(trigger).name
-    letter = letters.find(opened, name, id)
-    if letter is None:
+    found = letters.find(opened, name, id)
+    if found is None:
         raise EvfnError(f"{name} has no dead letter" + (f" {escape(id)}" if id else "s"))
     if as_json:
-        out(json.dumps(as_object(letter, opened.project)))
+        out(json.dumps(as_object(found.letter, opened.project)))
     else:
-        out(as_text(letter, opened, command=same_project(context), width=terminal_width()))
+        command = same_project(context)
+        out(as_text(found.letter, found.name, opened, command=command, width=terminal_width()))
 
 
 @command.command("redrive")
@@ -105,8 +107,7 @@ def redrive(
         out(json.dumps({"version": 1, **moved}))
     else:
         out(f"{len(done.redriven):,} redriven")
-    for each in done.gone:
-        say(f"error: {name} has no dead letter {escape(each)}")
+    _say_gone(name, done.gone)
     for each in done.foreign:
         say(f"error: {escape(each)} was not written by evfn and cannot go back; purge deletes it")
     if done.redriven and not running:
@@ -121,7 +122,7 @@ def redrive(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @common
 @click.pass_context
-def purge(context: click.Context, *, trigger: str, ids: tuple[str, ...], yes: bool, as_json: bool) -> None:
+def purge(context: click.Context, *, trigger: str, ids: tuple[str, ...], yes: bool, as_json: bool) -> int:
     """Delete dead letters for good; without IDs all of the trigger's. Without --yes it only says how many."""
     from evfn_cli import letters
     from evfn_cli.opened import open_project
@@ -131,5 +132,12 @@ def purge(context: click.Context, *, trigger: str, ids: tuple[str, ...], yes: bo
     if not yes:
         there = letters.count(opened, name, ids)
         raise UsageError(f"this would delete {there:,} dead letters of {name} for good; add --yes to do it")
-    gone = letters.purge(opened, name, ids)
-    out(json.dumps({"version": 1, "purged": gone}) if as_json else f"{gone:,} purged")
+    purged, gone = letters.purge(opened, name, ids)
+    out(json.dumps({"version": 1, "purged": purged}) if as_json else f"{purged:,} purged")
+    _say_gone(name, gone)
+    return 1 if gone else 0
+
+
+def _say_gone(trigger: str, ids: list[str]) -> None:
+    for each in ids:
+        say(f"error: {trigger} has no dead letter {escape(each)}")

@@ -83,9 +83,9 @@ def _show(found: dict[str, Any]) -> None:
         if each["problem"]:
             out(f"\n{name} is {each['state']}: {escape(each['problem'])}")
         if each["filter_errors"]:
-            out(f"\n{name}: its filter had an error on {each['filter_errors']:,} events; they count as filtered")
+            out(f"\n{name}: events on which its filter had an error, and which it skipped: {each['filter_errors']:,}")
         if each["unemitted"]:
-            out(f"\n{name}: {each['unemitted']:,} returned values were dropped, for it has no `emits`")
+            out(f"\n{name}: returned values that were dropped, for it has no `emits`: {each['unemitted']:,}")
     out("")
     table(
         ["topic", "events", "last at", "triggers"],

@@ -1,7 +1,7 @@
 """The dead letters of a trigger on a topic: shown, taken back, thrown away."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evfn.broker.connection import Connection
@@ -45,7 +45,7 @@ class DeadLetters:
     async def list(self, count: int = PAGE, *, before: str | None = None) -> list[DeadLetter]:
         """A page, newest first, of those below the id `before`."""
         end = "+" if before is None else f"({before}"
-        return [parse(*each) for each in await self._call("XREVRANGE", self.key, end, "-", "COUNT", count)]
+        return [self._letter(each) for each in await self._call("XREVRANGE", self.key, end, "-", "COUNT", count)]
 
     async def get(self, letter: str | None = None) -> DeadLetter | None:
         """The one with this id, or the newest. Raises UsageError where `letter` is no id."""
@@ -54,7 +54,7 @@ class DeadLetters:
             return found[0] if found else None
         ms, sequence = numbers(letter)
         entries = await self._call("XRANGE", self.key, f"{ms}-{sequence}", f"{ms}-{sequence}")
-        return parse(*entries[0]) if entries else None
+        return self._letter(entries[0]) if entries else None
 
     async def redrive(self, letters: Iterable[str]) -> Redriven:
         """Back to the trigger, each atomically; may be repeated after a lost reply.
@@ -99,6 +99,10 @@ class DeadLetters:
             return int(await self._call("XTRIM", self.key, "MAXLEN", 0))
         ids = ["-".join(map(str, numbers(each))) for each in letters]
         return int(await self._call("XDEL", self.key, *ids)) if ids else 0
+
+    def _letter(self, entry: Sequence[Any]) -> DeadLetter:
+        # Where it is stored says its topic, also of what something else wrote.
+        return replace(parse(*entry), topic=self.topic)
 
     async def _call(self, *command: str | int) -> Any:
         try:

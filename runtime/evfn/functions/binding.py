@@ -103,16 +103,12 @@ def _decide(
         return Asks.EVENT, _event
     if not required:
         return None
-    if Asks.EVENT not in before and Asks.DATA not in before:
-        return (Asks.DATA, _data(annotation, name)) if annotated else (Asks.EVENT, _event)
+    if annotated and Asks.DATA not in before:
+        return Asks.DATA, _data(annotation, name)
+    if not annotated and Asks.EVENT not in before and Asks.DATA not in before:
+        return Asks.EVENT, _event
     if not annotated and Asks.CONTEXT not in before:
         return Asks.CONTEXT, _context
-    if annotated and Asks.DATA not in before:
-        called = getattr(function, "__name__", "function")
-        raise LoadError(
-            f"event and data are one or the other: {name!r} asks for the data, and the event is asked for before it; "
-            f"write {called}({parameter}) for the data alone, or {called}(event) and read event.data"
-        )
     raise LoadError(f"nothing is passed for the parameter {name!r}; {_ASKABLE}; give anything else a default")
 
 

@@ -14,6 +14,7 @@ from evfn.errors import LoadError
 from evfn.functions import failure
 from evfn.functions.pinned import is_pinned
 from evfn.functions.reference import Reference
+from evfn.traceback import place_in
 
 
 class ImportFailed(LoadError):  # noqa: N818 - what happened
@@ -106,21 +107,21 @@ def _no_attribute(module: types.ModuleType, reference: Reference, shown: str) ->
 
 
 def _import_failed(error: BaseException, shown: str, package: str, functions_dir: Path) -> ImportFailed:
+    """The message begins with the place in the user's own code that failed, as editors want it."""
     text = _traceback(error)
-    if isinstance(error, SyntaxError):
-        place = f"{Path(error.filename).name}:{error.lineno}" if error.filename else shown
-        return ImportFailed(f"{shown} does not parse: {failure.clean(str(error.msg))} ({place})", text)
-    where = _innermost(error)
-    at = f" ({where})" if where else ""
+    folder = functions_dir.resolve().parent
+    if isinstance(error, SyntaxError) and error.filename:
+        file = error.filename.removeprefix(f"{folder}/")
+        return ImportFailed(f"{file}:{error.lineno}: {failure.clean(str(error.msg))}", text)
+    place = place_in(failure.describe(error), folder) or shown
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return ImportFailed(f"{shown} cannot be imported: {_missing(error.name, package, functions_dir)}{at}", text)
+        return ImportFailed(f"{place}: {_missing(error.name, package, functions_dir)}", text)
+    during = f"while {'it' if place.startswith(f'{shown}:') else shown} is imported"
     if isinstance(error, SystemExit):
-        return ImportFailed(
-            f"{shown} ends the process while it is imported: it calls sys.exit({error.code!r}){at}", text
-        )
+        return ImportFailed(f"{place}: sys.exit({error.code!r}) ends the process {during}", text)
     kind = failure.full_name(type(error))
     reason = failure.message(error).strip()
-    return ImportFailed(f"{shown} cannot be imported: {kind}{': ' + reason if reason else ''}{at}", text)
+    return ImportFailed(f"{place}: {kind}{': ' + reason if reason else ''}, {during}", text)
 
 
 def _missing(name: str, package: str, functions_dir: Path) -> str:
@@ -131,11 +132,6 @@ def _missing(name: str, package: str, functions_dir: Path) -> str:
     if _exists(functions_dir, top):
         return f"no module named {name!r}; write `from .{name} import …` for {functions_dir.name}/{top}.py"
     return f"no module named {name!r}; install it into the environment that evfn runs in ({sys.prefix})"
-
-
-def _innermost(error: BaseException) -> str:
-    found = failure.frames(error.__traceback__)
-    return f"{Path(found[-1].file).name}:{found[-1].line}" if found else ""
 
 
 def _traceback(error: BaseException) -> str:
