@@ -17,6 +17,7 @@ import redis
 
 from evfn.embedded import EmbeddedServer
 from evfn.listener import Happening
+from evfn.project import OpenedProject
 from evfn.runtime import Place, Runtime
 from evfn.trigger import Project, StartAt, Trigger, Workers
 
@@ -65,8 +66,9 @@ async def measured(folder: Path, url: str, events: int) -> float:
     """Events a second from the first success told to the last."""
     trigger = Trigger("trivial", (TOPIC,), "trivial:run", start=StartAt.EARLIEST, workers=Workers(max=1))
     counter = Counter()
-    place = Place(folder, folder / "functions", folder / "state", url, {})
-    await Runtime(Project("benchmark", (trigger,)), place, counter).run(until_idle=True)
+    place = Place(folder, folder / "functions", folder / "state", url)
+    opened = OpenedProject(Project("benchmark", (trigger,)), {})
+    await Runtime(opened, place, counter).run(until_idle=True)
     return events / (counter.last - counter.first)
 
 

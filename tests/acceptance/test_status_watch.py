@@ -121,7 +121,10 @@ def test_it_fits_a_terminal_that_changes_its_size(project: Sandbox) -> None:
     with terminal(project.folder, project.environment, WATCH) as screen:
         screen.expect("heat-alert")
         screen.resize(10, 40)
-        wait_until(lambda: len(screen.screens()[-2]) == 10, description="a picture of ten lines")
+        try:
+            wait_until(lambda: len(screen.screens()[-2]) == 10, description="a picture of ten lines")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {screen.process.poll()=}\n{screen.text[-3000:]!r}") from error
         assert all(len(each) <= 40 for each in screen.screens()[-2])
         screen.type("\x03")
         screen.wait(5)

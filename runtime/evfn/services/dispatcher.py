@@ -4,28 +4,29 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from evfn.broker.connection import later
-from evfn.broker.group import Claimed, Entry, GroupGone, Source
-from evfn.broker.limits import too_large
+from evfn.broker.group import Claimed, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.filter import Filter
-from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged, SucceededMany
+from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged
 from evfn.listener import TriggerState as State
-from evfn.outcome import Crashed, Failure, Interrupted, Outcome, Rejected, Succeeded
+from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
-from evfn.services.held import Held
+from evfn.services.held import Held, held_of
 from evfn.services.intake import Intake
 from evfn.services.reports import Reports
+from evfn.services.returns import Returns
 from evfn.services.revision import Revision
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
-from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
+from evfn.services.verdicts import Verdicts
+from evfn.settlement import RetryAt
 from evfn.trigger import DataMode, Trigger
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
@@ -86,8 +87,18 @@ class Dispatcher:
         self._draining = False
         self._fetching = False
         self._tries = 0
-        self._unemitted_shown: set[str] = set()
-        self._releases: set[asyncio.Task[None]] = set()
+        self._returns = Returns(clock, random, self._returned)
+        self._verdicts = Verdicts(
+            trigger,
+            self._intake.followed,
+            reports,
+            lease.id,
+            listener,
+            clock,
+            random,
+            again=lambda held: self._submit([held]),
+            give_back=lambda held: self._give_back([held]),
+        )
 
     # --- what others tell it -------------------------------------------------------------------------------------
 
@@ -133,9 +144,11 @@ class Dispatcher:
         before = self.serving
         self.trigger = revision.trigger
         self._intake.use(condition)
-        self._reports.trigger = revision.trigger
+        self._reports.trigger = self._verdicts.trigger = revision.trigger
         self.serve(revision)
         revision.take_over(before)
+        if self._draining:
+            revision.drain()
         if revision.handing_over is not None:
             revision.handing_over.add_done_callback(lambda _: self._revisions.remove(before))
         self._not_reloaded = None
@@ -194,8 +207,7 @@ class Dispatcher:
         for subscription in [*self.subscriptions.values(), *self._left]:
             for settler in subscription.settlers.values():
                 settler.stop()
-        for task in list(self._releases):
-            task.cancel()
+        self._returns.close()
         for revision in list(self._revisions):
             await revision.close()
 
@@ -339,74 +351,15 @@ class Dispatcher:
 
     def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average."""
-        by_place: dict[tuple[Subscription, Source], list[Held]] = defaultdict(list)
-        for delivery in deliveries:
-            held = _held(delivery)
-            by_place[held.subscription, held.source].append(held)
-        for (subscription, source), group in by_place.items():
-            happenings: list[Happening] = []
-            if len(group) == 1:
-                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
-            else:
-                happenings.append(SucceededMany(self.trigger.name, len(group)))
-            entries, plain = self._report_successes(group, took) if self._intake.followed else ([], group)
-            counters: Counter[str] = Counter()
-            if plain:
-                counters["succeeded"] = len(plain)
-                counters["delivered"] = len(plain) if source is Source.TOPIC else sum(held.opens for held in plain)
-            subscription.settlers[source].settle(
-                Settling([held.entry_id for held in plain], entries, counters, happenings)
-            )
+        self._verdicts.succeeded(deliveries, took)
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         """An attempt ended with something to decide on."""
-        held = _held(delivery)
-        if isinstance(outcome, Interrupted):
-            if self.takes:
-                self.serving.submit([held])
-            else:
-                self._give_back([held])
-            return
-        if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
-            outcome = Rejected("too_large", Failure("evfn.TooLarge", why))
-        now = self._clock.now()
-        decision = settle(
-            self.trigger,
-            held.attempt,
-            outcome,
-            first_delivered=datetime.fromtimestamp(held.first_delivered_ms / 1000, UTC),
-            now=now,
-            random=self._random(),
-        )
-        counters = {"delivered": 1} if held.opens else {}
-        traced = None
-        if held in self._intake.followed and not isinstance(decision, Release):
-            self._intake.followed.discard(held)
-            traced = self._reports.ended(held, outcome, decision, elapsed)
-        match decision:
-            case Ack(emits, unemitted):
-                counters |= {"succeeded": 1, "emitted": len(emits)}
-                if unemitted:
-                    counters["unemitted"] = 1
-                    self._say_unemitted()
-                entry = settling.acked(held, emits, counters, traced)
-            case RetryAt(due, _):
-                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
-                self._on_due(held.subscription, int(due.timestamp() * 1000))
-            case DeadLetter():
-                counters |= {"failed": 1, "dead_lettered": 1}
-                by = (self._lease.id, self.serving.name)
-                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
-            case Release():
-                self._give_back([held])
-                return
-        held.subscription.settlers[held.source].settle(
-            Settling(entries=[entry], happenings=[self._invoked(held, outcome, decision, elapsed)])
-        )
+        self._verdicts.ended(delivery, outcome, elapsed, self.serving.name)
 
     def released(self, deliveries: list[Delivery]) -> None:
         """The pool will not begin these: whoever takes the trigger next may."""
-        self._give_back(deliveries)
+        self._give_back([held_of(delivery) for delivery in deliveries])
 
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """Keep a captured line for a possible dead letter, and show it."""
@@ -442,6 +395,10 @@ class Dispatcher:
         self.unsettled -= count
         for happening in happenings:
             self._listener.tell(happening)
+            # Only now, for a retry that is due at once must be there when it is looked for.
+            match happening:
+                case Invoked(topic=topic, settlement=RetryAt(due, _)) if topic in self.subscriptions:
+                    self._on_due(self.subscriptions[topic], int(due.timestamp() * 1000))
         self._awake.set()
 
     def blocked(self, subscription: Subscription, problem: str | None) -> None:
@@ -450,67 +407,13 @@ class Dispatcher:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _invoked(
-        self, held: Held, outcome: Outcome, decision: Ack | RetryAt | DeadLetter, took: timedelta | None
-    ) -> Invoked:
-        return Invoked(
-            self.trigger.name,
-            held.invocation_id,
-            held.topic,
-            held.stream_id,
-            held.attempt,
-            self.trigger.retry.attempts,
-            outcome,
-            decision,
-            took,
-        )
-
-    def _report_successes(self, group: list[Held], took: timedelta | None) -> tuple[list[Entry], list[Held]]:
-        """The settling of those that somebody follows, and the others."""
-        entries: list[Entry] = []
-        plain: list[Held] = []
-        for held in group:
-            if held in self._intake.followed:
-                self._intake.followed.discard(held)
-                counters = {"succeeded": 1} | ({"delivered": 1} if held.opens else {})
-                traced = self._reports.ended(held, settling.SUCCEEDED, Ack(), took)
-                entries.append(settling.acked(held, (), counters, traced))
-            else:
-                plain.append(held)
-        return entries, plain
-
-    def _say_unemitted(self) -> None:
-        if self.serving.name not in self._unemitted_shown:
-            self._unemitted_shown = {self.serving.name}
-            settling.warn(
-                self._listener,
-                self.trigger.name,
-                f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
-            )
-
-    def _give_back(self, deliveries: list[Delivery] | list[Held]) -> None:
+    def _give_back(self, deliveries: list[Held]) -> None:
         """Hand deliveries to whoever takes them next, without burning an attempt."""
-        by_place: dict[tuple[Subscription, Source], list[bytes]] = defaultdict(list)
-        for delivery in deliveries:
-            held = _held(delivery)
-            self._intake.followed.discard(held)
-            by_place[held.subscription, held.source].append(held.entry_id)
-        for (subscription, source), entries in by_place.items():
-            task = asyncio.create_task(self._release(subscription, source, entries))
-            self._releases.add(task)
-            task.add_done_callback(self._releases.discard)
+        self._intake.followed.difference_update(deliveries)
+        self._returns.give_back(deliveries)
 
-    async def _release(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
-        tries = 0
-        while True:
-            try:
-                await subscription.group.release(source, entries)
-                break
-            except BrokerError:
-                # What is not handed over now is taken over once this instance is gone.
-                await self._clock.sleep(later(tries, self._random()))
-                tries += 1
-        self.unsettled -= len(entries)
+    def _returned(self, count: int) -> None:
+        self.unsettled -= count
         self._awake.set()
 
     def _load_again(self) -> None:
@@ -535,9 +438,3 @@ class Dispatcher:
         if changed:
             place = self.trigger.written.function if state is State.BROKEN else ""
             self._listener.tell(StateChanged(self.trigger.name, state, problem, traceback, place))
-
-
-def _held(delivery: Delivery) -> Held:
-    if not isinstance(delivery, Held):
-        raise TypeError("a pool gives back only what its dispatcher submitted")
-    return delivery

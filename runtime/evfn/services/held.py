@@ -25,3 +25,10 @@ class Held(Delivery, eq=False, kw_only=True):
     def history(self) -> list[Attempt]:
         """The attempts before this one."""
         return [] if self.record is None else self.record.history
+
+
+def held_of(delivery: Delivery) -> Held:
+    """The same object, known for what it is. Raises TypeError for a delivery that no dispatcher made."""
+    if not isinstance(delivery, Held):
+        raise TypeError("a pool gives back only what its dispatcher submitted")
+    return delivery

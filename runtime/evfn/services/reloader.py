@@ -52,6 +52,7 @@ class Reloader:
         self._loading: dict[Dispatcher, asyncio.Task[None]] = {}
         self._failed: dict[str, str] = {}
         self._refused: str | None = None
+        self._problem: BaseException | None = None
 
     async def run(self, loads: asyncio.Task[None]) -> None:
         """Watch until cancelled; `loads` ends when every function was loaded, or failed to, for the first time."""
@@ -66,6 +67,8 @@ class Reloader:
                 waiting.cancel()
                 if watching.done():
                     watching.result()
+                if self._problem is not None:
+                    raise self._problem
                 self._changed.clear()
                 await self.run_once()
         finally:
@@ -180,7 +183,7 @@ class Reloader:
                 batch.reloaded(name, await _dead(dispatcher))
         finally:
             if not adopted:
-                await revision.close()
+                await revision.discard()
             batch.end()
 
     def _cancel(self, dispatcher: Dispatcher) -> None:
@@ -192,8 +195,8 @@ class Reloader:
         if self._loading.get(dispatcher) is done:
             del self._loading[dispatcher]
         self._changed.set()  # What the new code imports has to be watched from now on.
-        if not done.cancelled():
-            done.result()
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._problem = error
 
     # --- files that no trigger uses ------------------------------------------------------------------------------
 

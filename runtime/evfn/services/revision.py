@@ -100,7 +100,15 @@ class Revision:
             await asyncio.gather(self._handing_over, return_exceptions=True)
         await self.pool.close()
 
+    async def discard(self) -> None:
+        """It never served, and is not needed: not even its import is waited for."""
+        self.pool.abort()
+        await self.close()
+
     async def _after(self, before: "Revision") -> None:
+        if before._handing_over is not None:
+            # Edited twice in a row: what runs on the code before that one counts as well.
+            await asyncio.wait([before._handing_over])
         await before.pool.drained()
         if self._queue is not None:
             queue, self._queue = self._queue, None

@@ -1,0 +1,48 @@
+"""Deliveries that are not begun here after all, handed to whoever takes them next; no attempt is burnt."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from evfn.broker.connection import later
+from evfn.broker.group import Source
+from evfn.clock import Clock
+from evfn.errors import BrokerError
+from evfn.services.held import Held
+from evfn.services.subscription import Subscription
+
+
+class Returns:
+    """`on_returned` gets how many the server has taken back."""
+
+    def __init__(self, clock: Clock, random: Callable[[], float], on_returned: Callable[[int], None]) -> None:
+        self._clock = clock
+        self._random = random
+        self._on_returned = on_returned
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def give_back(self, deliveries: Iterable[Held]) -> None:
+        """Hand these over, soon and until done."""
+        by_place: dict[tuple[Subscription, Source], list[bytes]] = defaultdict(list)
+        for held in deliveries:
+            by_place[held.subscription, held.source].append(held.entry_id)
+        for (subscription, source), entries in by_place.items():
+            task = asyncio.create_task(self._release(subscription, source, entries))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """What is not handed over yet is taken over once this instance is gone."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _release(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
+        tries = 0
+        while True:
+            try:
+                await subscription.group.release(source, entries)
+                break
+            except BrokerError:
+                await self._clock.sleep(later(tries, self._random()))
+                tries += 1
+        self._on_returned(len(entries))

@@ -1,0 +1,151 @@
+"""What is done with deliveries after their attempts: decided by the rule of `evfn.settlement`, then handed on."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from evfn.broker.group import Entry, Source
+from evfn.broker.limits import too_large
+from evfn.clock import Clock
+from evfn.listener import Happening, Invoked, Listener, SucceededMany
+from evfn.outcome import Failure, Interrupted, Outcome, Rejected, Succeeded
+from evfn.services import settling
+from evfn.services.held import Held, held_of
+from evfn.services.reports import Reports
+from evfn.services.settler import Settling
+from evfn.services.subscription import Subscription
+from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
+from evfn.trigger import Trigger
+from evfn.workers.delivery import Delivery
+
+
+class Verdicts:
+    """`followed` are the deliveries that somebody follows; `again` runs one that was interrupted, `give_back` hands one
+    to whoever takes it next."""
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        followed: set[Held],
+        reports: Reports,
+        instance: str,
+        listener: Listener,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        again: Callable[[Held], None],
+        give_back: Callable[[Held], None],
+    ) -> None:
+        self.trigger = trigger
+        self._followed = followed
+        self._reports = reports
+        self._instance = instance
+        self._listener = listener
+        self._clock = clock
+        self._random = random
+        self._again = again
+        self._give_back = give_back
+        self._unemitted_shown = ""
+
+    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+        """These returned with nothing to report; `took` is what one of them took, on average."""
+        by_place: dict[tuple[Subscription, Source], list[Held]] = defaultdict(list)
+        for delivery in deliveries:
+            held = held_of(delivery)
+            by_place[held.subscription, held.source].append(held)
+        for (subscription, source), group in by_place.items():
+            happenings: list[Happening] = []
+            if len(group) == 1:
+                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
+            else:
+                happenings.append(SucceededMany(self.trigger.name, len(group)))
+            entries, plain = self._report_successes(group, took) if self._followed else ([], group)
+            counters: Counter[str] = Counter()
+            if plain:
+                counters["succeeded"] = len(plain)
+                counters["delivered"] = len(plain) if source is Source.TOPIC else sum(held.opens for held in plain)
+            subscription.settlers[source].settle(
+                Settling([held.entry_id for held in plain], entries, counters, happenings)
+            )
+
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
+        """An attempt ended with something to decide on."""
+        held = held_of(delivery)
+        if isinstance(outcome, Interrupted):
+            self._again(held)
+            return
+        if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
+            outcome = Rejected("too_large", Failure("evfn.TooLarge", why))
+        now = self._clock.now()
+        decision = settle(
+            self.trigger,
+            held.attempt,
+            outcome,
+            first_delivered=datetime.fromtimestamp(held.first_delivered_ms / 1000, UTC),
+            now=now,
+            random=self._random(),
+        )
+        counters = {"delivered": 1} if held.opens else {}
+        traced = None
+        if held in self._followed and not isinstance(decision, Release):
+            self._followed.discard(held)
+            traced = self._reports.ended(held, outcome, decision, elapsed)
+        match decision:
+            case Ack(emits, unemitted):
+                counters |= {"succeeded": 1, "emitted": len(emits)}
+                if unemitted:
+                    counters["unemitted"] = 1
+                    self._say_unemitted(revision)
+                entry = settling.acked(held, emits, counters, traced)
+            case RetryAt():
+                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
+            case DeadLetter():
+                counters |= {"failed": 1, "dead_lettered": 1}
+                by = (self._instance, revision)
+                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
+            case Release():
+                self._give_back(held)
+                return
+        held.subscription.settlers[held.source].settle(
+            Settling(entries=[entry], happenings=[self._invoked(held, outcome, decision, elapsed)])
+        )
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _invoked(
+        self, held: Held, outcome: Outcome, decision: Ack | RetryAt | DeadLetter, took: timedelta | None
+    ) -> Invoked:
+        return Invoked(
+            self.trigger.name,
+            held.invocation_id,
+            held.topic,
+            held.stream_id,
+            held.attempt,
+            self.trigger.retry.attempts,
+            outcome,
+            decision,
+            took,
+        )
+
+    def _report_successes(self, group: list[Held], took: timedelta | None) -> tuple[list[Entry], list[Held]]:
+        """The settling of those that somebody follows, and the others."""
+        entries: list[Entry] = []
+        plain: list[Held] = []
+        for held in group:
+            if held in self._followed:
+                self._followed.discard(held)
+                counters = {"succeeded": 1} | ({"delivered": 1} if held.opens else {})
+                traced = self._reports.ended(held, settling.SUCCEEDED, Ack(), took)
+                entries.append(settling.acked(held, (), counters, traced))
+            else:
+                plain.append(held)
+        return entries, plain
+
+    def _say_unemitted(self, revision: str) -> None:
+        if revision != self._unemitted_shown:
+            self._unemitted_shown = revision
+            settling.warn(
+                self._listener,
+                self.trigger.name,
+                f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
+            )
