@@ -343,6 +343,16 @@ def edit_of_the_manifest(box: Sandbox) -> str:
         return box.log.read_text()
 
 
+@cause
+def unbound(box: Sandbox) -> str:
+    project(box)
+    with box.running():
+        wait_until(lambda: "ready" in box.log.read_text(), description="the function is loaded")
+        (box.folder / "functions" / "frost.py").write_text("def warn(event):\n    print('frost')\n")
+        wait_until(lambda: "frost:warn" in box.log.read_text(), description="the new file is named")
+        return box.log.read_text()
+
+
 # It runs, and not as meant.
 
 
