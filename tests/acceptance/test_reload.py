@@ -253,6 +253,24 @@ def test_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> None
     assert ran(project, 10) == "1 10 1"
 
 
+def test_a_changed_start_moves_a_trigger_that_has_had_nothing_yet(sandbox: Sandbox) -> None:
+    """As the hint says that older events bring; after the first delivery it is said to have no effect."""
+    sandbox.manifest("other: {topic: other, function: 'late:run'}")
+    sandbox.function("late", "\ndef run(event):\n    note(event.data['n'])\n")
+    sandbox.emit("things", {"n": 1}, {"n": 2})
+    late = "late: {topic: things, function: 'late:run'}"
+    sandbox.manifest(late)
+    with sandbox.running():
+        said(sandbox, "late begins behind 2 older events of things; write `start: earliest`")
+        sandbox.manifest(late.replace("things", "things, start: earliest"))
+        wait_until(lambda: sandbox.notes() == ["1", "2"], description="the older events are delivered")
+        sandbox.manifest(late)
+        said(sandbox, "`start` was changed after the first delivery")
+        sandbox.emit("things", {"n": 3})
+        wait_until(lambda: sandbox.notes() == ["1", "2", "3"], description="it goes on where it was")
+    assert "`start` was changed" not in sandbox.evfn("status").stderr
+
+
 def test_env_is_taken_over(project: Sandbox) -> None:
     """`.env` beside the manifest, made and changed while it runs; a mistake in it keeps what was."""
     project.function("greet", "\ndef run(event):\n    note(f\"{os.environ['GREETING']} {event.data['n']}\")\n")

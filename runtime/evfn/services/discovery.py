@@ -1,5 +1,7 @@
 """Which topics each trigger has now, and the making of its groups on them."""
 
+from collections.abc import Collection
+
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.broker.start import Action, Starter
@@ -31,13 +33,15 @@ class Discovery:
         found = await discover(self._connection, self._keys, list(self._patterns.values())) if self._patterns else set()
         return {trigger.name: self._topics_of(trigger, found) for trigger in self._project.triggers}
 
-    async def start(self, trigger: Trigger, topics: list[str]) -> list[str]:
+    async def start(self, trigger: Trigger, topics: list[str], *, quiet: Collection[Action] = frozenset()) -> list[str]:
         """Make the trigger's groups on these topics; what a person might not expect, in a line each."""
         said: list[str] = []
         group = self._project.group(trigger.name)
         for started in await self._starter.start(group, trigger.topics, topics, trigger.start):
             if isinstance(started, BrokerError):
                 said.append(f"{trigger.name}: {started}")
+            elif started.action in quiet:
+                continue
             elif started.action is Action.INEFFECTIVE:
                 said.append(
                     f"{trigger.name}: `start` was changed after the first delivery from {started.topic} and has no"
@@ -51,11 +55,14 @@ class Discovery:
         return said
 
     async def start_all(self) -> list[str]:
-        """Make every group that is missing."""
+        """Make every group that is missing, and say what a person might not expect of those.
+
+        That a changed start has no effect is for `run` to say, once, and not for every command.
+        """
         said: list[str] = []
         topics = await self.topics()
         for trigger in self._project.triggers:
-            said += await self.start(trigger, sorted(topics[trigger.name]))
+            said += await self.start(trigger, sorted(topics[trigger.name]), quiet={Action.INEFFECTIVE})
         return said
 
     def _topics_of(self, trigger: Trigger, found: set[str]) -> set[str]:

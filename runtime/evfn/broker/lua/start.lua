@@ -56,7 +56,7 @@ end
 
 if existing then
   local at = existing['last-delivered-id']
-  if mode ~= 'start' or started == text then return {'KEPT', at, 0} end
+  if mode == 'recreate' or started == text then return {'KEPT', at, 0} end
   if not started then
     -- Made by an older evfn or by hand: where it stands is its start.
     redis.call('HSET', stats, 'start', text)
