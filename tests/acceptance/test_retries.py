@@ -40,6 +40,17 @@ def test_retry_runs_within_a_tenth_of_a_second_of_its_time(sandbox: Sandbox) -> 
     assert (status["succeeded"], status["failed"], status["retried"], status["delivered"]) == (1, 3, 3, 1)
 
 
+def test_retry_without_a_delay_runs_at_once(sandbox: Sandbox) -> None:
+    """Not only when retries that others scheduled are looked for, every few seconds."""
+    sandbox.manifest('flaky: {topic: work, function: "flaky:run", retry: {initial_delay: 0s}}')
+    sandbox.function("flaky", FLAKY)
+    sandbox.emit("work", {"n": 1, "until": 5})
+    sandbox.run()
+    starts = [float(line.split()[3]) for line in sandbox.notes()]
+    assert len(starts) == 5
+    assert starts[-1] - starts[0] < 1.5, starts
+
+
 def test_retries_never_reach_another_trigger(sandbox: Sandbox) -> None:
     """The neighbour on the same topic sees the event once."""
     sandbox.manifest(

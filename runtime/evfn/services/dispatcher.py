@@ -390,9 +390,8 @@ class Dispatcher:
                     counters["unemitted"] = 1
                     self._say_unemitted()
                 entry = settling.acked(held, emits, counters, traced)
-            case RetryAt(due, _):
+            case RetryAt():
                 entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
-                self._on_due(held.subscription, int(due.timestamp() * 1000))
             case DeadLetter():
                 counters |= {"failed": 1, "dead_lettered": 1}
                 by = (self._lease.id, self.serving.name)
@@ -442,6 +441,10 @@ class Dispatcher:
         self.unsettled -= count
         for happening in happenings:
             self._listener.tell(happening)
+            # Only now, for a retry that is due at once must be there when it is looked for.
+            match happening:
+                case Invoked(topic=topic, settlement=RetryAt(due, _)) if topic in self.subscriptions:
+                    self._on_due(self.subscriptions[topic], int(due.timestamp() * 1000))
         self._awake.set()
 
     def blocked(self, subscription: Subscription, problem: str | None) -> None:
