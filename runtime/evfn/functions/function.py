@@ -79,30 +79,34 @@ class Function:
         Whatever the function raises becomes an outcome, except SystemExit and KeyboardInterrupt: those are for the
         process. A coroutine is run on an event loop that lives as long as this object.
         """
-        emits: Emits | None = None
-        context: Context | None = None
         try:
-            if self._wants_context:
-                emits = Emits(self._origin, invocation)
-                context = self._context(invocation, emits, started_ns)
-            value = self._call(invocation, self._modes.get(invocation.topic, DataMode.AUTO), context)
-            if value is None:
-                return NOTHING if emits is None else _outcome(emits)
-            if emits is None:
-                emits = Emits(self._origin, invocation)
-            if type(value) in _VALUES:
-                emits.add(value)
-            elif isinstance(value, Generator):
-                _drain(value, emits)
-            elif isinstance(value, AsyncGenerator) or inspect.isawaitable(value):
-                self._run_on_loop(value, emits)
-            else:
-                emits.add(value)
-            return _outcome(emits)
+            return self.run_raising(invocation, started_ns)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             return outcome_of(error)
+
+    def run_raising(self, invocation: Invocation, started_ns: int | None = None) -> Succeeded:
+        """As `run`, but whatever the function raises comes out, InvalidData and InvalidResult too."""
+        emits: Emits | None = None
+        context: Context | None = None
+        if self._wants_context:
+            emits = Emits(self._origin, invocation)
+            context = self._context(invocation, emits, started_ns)
+        value = self._call(invocation, self._modes.get(invocation.topic, DataMode.AUTO), context)
+        if value is None:
+            return NOTHING if emits is None else _outcome(emits)
+        if emits is None:
+            emits = Emits(self._origin, invocation)
+        if type(value) in _VALUES:
+            emits.add(value)
+        elif isinstance(value, Generator):
+            _drain(value, emits)
+        elif isinstance(value, AsyncGenerator) or inspect.isawaitable(value):
+            self._run_on_loop(value, emits)
+        else:
+            emits.add(value)
+        return _outcome(emits)
 
     async def run_async(self, invocation: Invocation, started_ns: int | None = None) -> Outcome:
         """As `run`, on the running loop; a cancelled attempt is Failed with the cancellation."""
@@ -159,7 +163,7 @@ def outcome_of(error: BaseException) -> Outcome:
     return Failed(described)
 
 
-def _outcome(emits: Emits) -> Outcome:
+def _outcome(emits: Emits) -> Succeeded:
     outcome = emits.succeeded()
     return outcome if outcome.emits or outcome.unemitted else NOTHING
 

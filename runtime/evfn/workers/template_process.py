@@ -77,8 +77,13 @@ class Template:
         else:
             process.kill()
             process.wait()
-        for worker in list(self._workers.values()):
-            worker.lost()
+        # Each lets go of its descriptors when it is seen to have ended, which takes the loop another round.
+        for _ in range(100):
+            for worker in list(self._workers.values()):
+                worker.lost()
+            if all(worker.ended for worker in self._workers.values()):
+                break
+            await asyncio.sleep(0.01)
 
     def _channel(self) -> socket.socket:
         """The control socket of a living template, started where there is none."""
