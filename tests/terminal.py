@@ -18,6 +18,7 @@ from pathlib import Path
 from sandbox import PATIENCE, wait_until
 
 _STRING = re.compile(r"\x1b\][^\x07]*\x07|\x1b[()][A-Z0-9]|\x1b[=>78]")
+_SIZES = ("COLUMNS", "LINES")
 _CONTROL = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
@@ -93,7 +94,8 @@ def terminal(
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env={"TERM": "xterm-256color", **environment},
+        # Where they are set, they count for more than the terminal's size; some libraries set them in a test's process.
+        env={name: value for name, value in {"TERM": "xterm-256color", **environment}.items() if name not in _SIZES},
         stdin=slave,
         stdout=slave,
         stderr=slave,
