@@ -42,7 +42,7 @@ def shell(here: Sandbox, folder: Path, *commands: str) -> subprocess.CompletedPr
 
 
 def test_what_it_prints_can_be_typed_and_works(here: Sandbox) -> None:
-    """Every line that it says to type next, literally: the function runs, its event is followed, its test passes."""
+    """Every line that it says to type next, literally: the function runs, its event is followed, its tests pass."""
     told = here.evfn("init", "my shop").stderr
     typed = [line.strip() for line in told.partition("What to type next:")[2].splitlines() if line.startswith("  ")]
     there, run, emit, test = typed
@@ -70,7 +70,7 @@ def test_what_it_prints_can_be_typed_and_works(here: Sandbox) -> None:
         assert running.wait(20) == 0
     tested = shell(here, here.folder, there, test)
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert "1 passed" in tested.stdout
+    assert "2 passed" in tested.stdout
 
 
 def test_the_project_is_sound(here: Sandbox) -> None:

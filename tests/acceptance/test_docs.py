@@ -1,10 +1,11 @@
 """What README and docs show is what happens: every snippet is run, or says beside it why it is not.
 
 A comment before a code block tells what the test does with it: `file: NAME` writes it, `run` runs it in a fresh folder,
-`run: in an empty folder` and `run: in a new project` (after `evfn init`) where they say, `run: in the example project`
-where the example's events have run, `python: with a server` against a real server; `manifest` is checked as one;
-`not run: WHY` is for readers; `message: NAME` is provoked by test_does_not_run.py. A Python block without a comment is
-executed as it stands.
+`run: in an empty folder` and `run: in a new project` (after `evfn init`, with each `file in a new project: NAME` of the
+page) where they say, `run: in the example project` where the example's events have run, `python: with a server` against
+a real server; `manifest` is checked as one; `not run: WHY` is for readers. `message: NAME` is provoked by
+test_does_not_run.py, `screen: NAME` and `edit: NAME` by test_walk_through.py. A Python block without a comment is run
+as it stands.
 """
 
 import os
@@ -27,6 +28,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 BLOCK = re.compile(
     r"(?:<!-- (?P<order>[^\n]+?) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+IN_NEW_PROJECT = "file in a new project: "
 RUNNABLE = ("sh", "bash", "python", "console")
 
 
@@ -98,6 +100,9 @@ def test_commands_shown_for_a_new_project_work(sandbox: Sandbox, block: Block) -
     shutil.rmtree(sandbox.folder / "functions")
     if block.order == "run: in a new project":
         sandbox.evfn("init")
+        for file in ALL:
+            if file.page == block.page and file.order.startswith(IN_NEW_PROJECT):
+                (sandbox.folder / file.order.removeprefix(IN_NEW_PROJECT)).write_text(file.text)
     done = subprocess.run(
         ["/bin/bash", "-euc", block.text],
         cwd=sandbox.folder,

@@ -1,0 +1,34 @@
+"""Projects run one after the other in one process, as a suite of tests does it."""
+
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from evfn.testing import Project
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_long_suite_collects_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor, no thread, no process and no file stays behind a project that ran and did something."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    project = Project(ROOT, env={"READINGS_DB": str(tmp_path / "readings.sqlite")})
+    shown: list[str] = []
+
+    def once() -> tuple[int, int, list[str], list[str]]:
+        with project.running(show=shown.append) as running:
+            caused = running.emit("readings.temperature", {"station": "SF", "celsius": 25, "at": "now"})
+            assert caused.succeeded, caused
+        children = [
+            each for task in Path("/proc/self/task").iterdir() for each in (task / "children").read_text().split()
+        ]
+        files = [path.name for path in tmp_path.rglob("*") if not path.is_dir()]
+        left = [name for name in files if not name.startswith("readings")]
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), children, left
+
+    first = once()
+    assert [once() for _ in range(3)] == [first] * 3
+    assert first[2:] == ([], [])
+    assert "└─ notify   ok" in shown[0]
