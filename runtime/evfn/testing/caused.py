@@ -34,7 +34,7 @@ class Error:
         return f"{text}   {self.place}" if self.place else text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AtTrigger:
     """What came of one event at one trigger.
 
@@ -64,6 +64,9 @@ class AtTrigger:
     @property
     def dead_lettered(self) -> bool:
         return self.fate is Fate.DEAD_LETTERED
+
+    def __repr__(self) -> str:
+        return f"<{self.trigger} {self}>"
 
     def __str__(self) -> str:
         match self.fate:
