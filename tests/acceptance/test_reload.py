@@ -190,6 +190,25 @@ def test_what_runs_ends_on_the_code_it_began_with(sandbox: Sandbox) -> None:
     ]
 
 
+def test_a_dead_letter_names_the_revision_that_it_ran_on(sandbox: Sandbox) -> None:
+    """Also where another one has taken over by the time the attempt ends."""
+    sandbox.manifest("slow: {topic: people, function: 'slow:run', retry: {attempts: 1}, workers: {max: 2}}")
+    slow = "\nimport time\n\ndef run(event):\n    note('begin')\n    time.sleep({})\n    raise ValueError\n"
+    sandbox.function("slow", slow.format(2))
+    with sandbox.running():
+        said(sandbox, "ready")
+        sandbox.emit("people", {"n": 1})
+        wait_until(lambda: sandbox.notes() == ["begin"], description="the first event runs")
+        sandbox.function("slow", slow.format(0))
+        said(sandbox, "reloaded")
+        sandbox.emit("people", {"n": 2})
+        said(sandbox, "dead letter", 2)
+        sandbox.emit("people", {"n": 3})
+        said(sandbox, "dead letter", 3)
+    revisions = {letter["event"]["data"]["n"]: letter["revision"] for letter in sandbox.dead("slow")}
+    assert revisions[2] == revisions[3] != revisions[1]
+
+
 def test_two_edits_while_one_event_runs_keep_the_order(sandbox: Sandbox) -> None:
     """The second edit waits for what runs on the code before the first one, and no worker is left behind."""
     sandbox.manifest("slow: {topic: people, function: 'slow:run', workers: {max: 1}}")

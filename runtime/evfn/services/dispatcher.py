@@ -341,6 +341,7 @@ class Dispatcher:
                     delivery,
                     Crashed(f"its instance died while it held this event ({died} of its attempts)"),
                     timedelta(),
+                    self.serving.name,
                 )
             else:
                 held.append(delivery)
@@ -353,9 +354,9 @@ class Dispatcher:
         """These returned with nothing to report; `took` is what one of them took, on average."""
         self._verdicts.succeeded(deliveries, took)
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
-        """An attempt ended with something to decide on."""
-        self._verdicts.ended(delivery, outcome, elapsed, self.serving.name)
+    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
+        """An attempt on this revision ended with something to decide on."""
+        self._verdicts.ended(delivery, outcome, elapsed, revision)
 
     def released(self, deliveries: list[Delivery]) -> None:
         """The pool will not begin these: whoever takes the trigger next may."""
