@@ -103,7 +103,10 @@ class Log:
                     self._line(name, "no longer in the manifest: nothing is lost, its events and dead letters stay")
             case Unbound(file, lines):
                 shown = str(file).removeprefix(self._folder)
-                self._line("evfn", escape(f"{shown} is used by no trigger; to run it, add to triggers.yaml:"))
+                self._line(
+                    "evfn",
+                    escape(f"{shown}: no trigger uses it; to run it, paste this below `triggers:` of triggers.yaml"),
+                )
                 self._write(f"\n{escape_lines(lines)}\n")
             case Stopping(cause, running):
                 self.flush()

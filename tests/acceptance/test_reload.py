@@ -307,8 +307,8 @@ def test_a_new_file_that_no_trigger_uses_comes_with_the_lines_to_paste(project: 
     """Pasted as they are they make a trigger that loads."""
     path = project.folder / "functions" / "farewell.py"
     path.write_text("import os\n\ndef goodbye(event):\n    open(os.environ['JOURNAL'], 'a').write('bye\\n')\n")
-    said(project, "functions/farewell.py is used by no trigger")
-    lines = project.log.read_text().partition("add to triggers.yaml:\n\n")[2].partition("\n\n")[0]
+    said(project, "functions/farewell.py: no trigger uses it")
+    lines = project.log.read_text().partition("of triggers.yaml\n\n")[2].partition("\n\n")[0]
     with (project.folder / "triggers.yaml").open("a") as manifest:
         manifest.write(lines + "\n")
     said(project, "farewell  ready")
@@ -347,7 +347,7 @@ def test_saving_without_a_change_does_nothing(project: Sandbox) -> None:
     path = project.folder / "functions" / "greet.py"
     os.utime(path, (time.time() + 5, time.time() + 5))
     project.function("seen", "\ndef run(event): ...\n")
-    said(project, "functions/seen.py is used by no trigger")
+    said(project, "functions/seen.py: no trigger uses it")
     assert workers(project) == before
 
 
