@@ -90,7 +90,10 @@ class Log:
                 self._line(happening.trigger, f"  the event: {escape(shorten(happening.event))}")
                 self._line(happening.trigger, "  it does not match; further ones are only counted (evfn status)")
             case Warned(text, trigger):
-                self._line(trigger or "evfn", click.style("warning: ", fg="yellow") + escape_lines(text))
+                # A warning of the manifest begins with its place and says itself what it is.
+                told = ": warning: " in text.partition("\n")[0]
+                prefix = "" if told else click.style("warning: ", fg="yellow")
+                self._line(trigger or "evfn", prefix + escape_lines(text))
             case Reloaded(triggers, dead):
                 self._reloaded(triggers, dead)
             case NotReloaded():
@@ -149,6 +152,9 @@ class Log:
         return escape(line + condition + waiting + state)
 
     def _reloaded(self, triggers: tuple[str, ...], dead: Mapping[str, int]) -> None:
+        if not triggers:
+            self._line("evfn", "the manifest is right again")
+            return
         first, *rest = triggers
         more = f" (and {', '.join(rest[:NAMED])}{f', {len(rest) - NAMED} more' if len(rest) > NAMED else ''})"
         self._line(first, click.style("reloaded", fg="green") + (escape(more) if rest else ""))

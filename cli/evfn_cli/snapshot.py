@@ -69,7 +69,13 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
         triggers[trigger.name] = _trigger(trigger, parts, said.get(trigger.name))
     streams = await topics.info(connection, keys, takers)
     here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}
-    beats = await Instances(connection, keys).all()
+    # One that was killed here keeps its field until another takes its deliveries over; its lock says what it is.
+    folder = opened.location.state
+    beats = {
+        name: count
+        for name, count in (await Instances(connection, keys).all()).items()
+        if instance_lock.held(folder, name) is not False
+    }
     return {
         "version": 1,
         "project": project.name,

@@ -115,7 +115,10 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """An edit serves the next event. `dead` has the triggers among these that have dead letters, and how many."""
+    """An edit serves the next event. `dead` has the triggers among these that have dead letters, and how many.
+
+    Without `triggers` it is a manifest that is right again.
+    """
 
     triggers: tuple[str, ...]
     dead: Mapping[str, int]

@@ -272,6 +272,31 @@ def test_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> None
     assert ran(project, 10) == "1 10 1"
 
 
+def test_an_edit_that_is_undone_leaves_no_problem(project: Sandbox) -> None:
+    """Whichever file it was undone in: `status` has nothing to repeat, and the log says so."""
+    good = (project.folder / "triggers.yaml").read_text()
+    project.manifest(ONE.replace("greet:run", "greet:runn"))
+    said(project, "has no function 'runn'")
+    wait_until(lambda: project.status("greet")["problem"] is not None, description="status says it")
+    (project.folder / "triggers.yaml").write_text(good)
+    said(project, "greet  reloaded")
+    wait_until(lambda: project.status("greet")["problem"] is None, description="status has nothing to say")
+    (project.folder / "triggers.yaml").write_text(good + "  x: {topic: [}\n")
+    said(project, "the manifest before goes on")
+    (project.folder / "triggers.yaml").write_text(good)
+    said(project, "the manifest is right again")
+
+
+def test_triggers_that_are_added_together_are_all_known_to_be_ready(project: Sandbox) -> None:
+    """However quickly the first ones load while the last ones are still being added."""
+    project.function("many", "\ndef run(event): ...\n")
+    names = [f"m{n}" for n in range(12)]
+    project.manifest(ONE + "".join(f"    {name}: {{topic: many, function: 'many:run'}}\n" for name in names))
+    said(project, "ready", 13)
+    status = json.loads(project.evfn("status", "--json").stdout)["triggers"]
+    assert {name: status[name]["state"] for name in names} == dict.fromkeys(names, "ok")
+
+
 def test_a_changed_start_moves_a_trigger_that_has_had_nothing_yet(sandbox: Sandbox) -> None:
     """As the hint says that older events bring; after the first delivery it is said to have no effect."""
     sandbox.manifest("other: {topic: other, function: 'late:run'}")

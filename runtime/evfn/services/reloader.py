@@ -102,7 +102,9 @@ class Reloader:
                 self._refused = str(error)
                 self._listener.tell(NotReloaded(str(error)))
             return
-        self._refused = None
+        if self._refused is not None:
+            self._refused = None
+            self._listener.tell(Reloaded((), {}))
         for warning in opened.warnings:
             self._listener.tell(Warned(warning))
         before = self._roster.project
@@ -114,13 +116,14 @@ class Reloader:
             self._failed.pop(dispatcher.trigger.name, None)
             await self._roster.remove(dispatcher)
         added = [trigger for trigger in wanted.values() if self._roster.find(trigger.name) is None]
-        for trigger in added:
-            await self._roster.add(trigger)
         known = {trigger.name for trigger in before.triggers}
         removed = tuple(name for name in known - wanted.keys())
         if gone or added:
-            new = tuple(_watched(trigger) for trigger in added)
-            self._listener.tell(TriggersChanged(new, removed))
+            # Told before they can be ready: what is told of them counts from here on.
+            self._listener.tell(TriggersChanged(tuple(map(_watched, added)), removed))
+        for trigger in added:
+            await self._roster.add(trigger)
+        if added:
             self._on_added()
 
     def _within_the_lease(self, before: Project, project: Project) -> Project:
@@ -157,9 +160,10 @@ class Reloader:
             return True
         if serving.files & changed:
             return True
-        # What it lacks may be in any file.
-        unsettled = dispatcher.state is TriggerState.BROKEN or trigger.name in self._failed
-        return code and (unsettled or dispatcher in self._loading)
+        # What it lacks may be in any file, and what an edit broke may have been undone in any.
+        if trigger.name in self._failed:
+            return True
+        return code and (dispatcher.state is TriggerState.BROKEN or dispatcher in self._loading)
 
     async def _exchange(self, dispatcher: Dispatcher, trigger: Trigger, batch: "_Batch") -> None:
         batch.begin()
@@ -169,10 +173,11 @@ class Reloader:
             answer = await revision.load()
             name = trigger.name
             if isinstance(answer, LoadFailed):
+                said = self._failed.get(name) == answer.message
                 self._failed[name] = answer.message
                 served = dispatcher.state is not TriggerState.BROKEN
                 dispatcher.refuse(answer)
-                if served:
+                if served and not said:
                     batch.refused(name, answer)
                 return
             served = dispatcher.state in (TriggerState.OK, TriggerState.BLOCKED)

@@ -228,6 +228,8 @@ class Roster:
             subscription = dispatcher.subscriptions[topic]
             dispatcher.remove(subscription)
             self._watcher.remove(subscription)
+        # A group that was moved back has events to deliver that no watch tells of.
+        dispatcher.wake_all()
 
     async def _subscribe(self, dispatcher: Dispatcher, topics: set[str]) -> None:
         """Make the groups on these topics where they are missing, and fetch from those not fetched from before."""
