@@ -146,11 +146,9 @@ class Dispatcher:
         self._intake.use(condition)
         self._reports.trigger = self._verdicts.trigger = revision.trigger
         self.serve(revision)
-        revision.take_over(before)
+        revision.take_over(before).add_done_callback(lambda _: self._revisions.remove(before))
         if self._draining:
             revision.drain()
-        if revision.handing_over is not None:
-            revision.handing_over.add_done_callback(lambda _: self._revisions.remove(before))
         self._not_reloaded = None
         self._unblock()
         self._awake.set()

@@ -54,6 +54,7 @@ class Revision:
         self._pinned = config
         self._successor: Revision | None = None
         self._queue: deque[Delivery] | None = None
+        self._draining = False
         self._load: asyncio.Future[Ready | LoadFailed] = asyncio.get_running_loop().create_future()
         self._handing_over: asyncio.Task[None] | None = None
 
@@ -69,8 +70,8 @@ class Revision:
         else:
             self._queue.extend(deliveries)
 
-    def take_over(self, before: "Revision") -> None:
-        """Run from now on what comes, and what `before` has not begun.
+    def take_over(self, before: "Revision") -> "asyncio.Task[None]":
+        """Run from now on what comes, and what `before` has not begun. The task ends when `before` has nothing left.
 
         Where one worker serves the trigger it begins when the last event on the code before has ended: events keep
         their order, and the function is never run twice at a time.
@@ -80,18 +81,15 @@ class Revision:
             self._queue = deque()
         before.drain()
         self._handing_over = asyncio.create_task(self._after(before))
+        return self._handing_over
 
     def drain(self) -> None:
         """Begin nothing any more; what has not begun goes to the revision that follows, or back to the server."""
+        self._draining = True
         if self._queue is not None:
             queue, self._queue = self._queue, None
             self.released(list(queue))
         self.pool.drain()
-
-    @property
-    def handing_over(self) -> "asyncio.Task[None] | None":
-        """Ends when the revision before this one has nothing left."""
-        return self._handing_over
 
     async def close(self) -> None:
         """No worker is started any more, and the present ones end when they are idle."""
@@ -153,12 +151,10 @@ class Revision:
 
     def imported(self, modules: Mapping[str, str]) -> None:
         """A function imported more of the project while it ran: that belongs to its code as well."""
-        files = frozenset(map(Path, modules.values()))
-        if not files <= self.files:
-            self.files |= files
+        self.files |= frozenset(map(Path, modules.values()))
 
     def _take_back(self, deliveries: list[Delivery]) -> None:
-        if self._successor is not None:
+        if self._draining:
             self.released(deliveries)
         elif self._queue is None:
             self.pool.submit_first(deliveries)
