@@ -131,3 +131,13 @@ def test_a_log_that_nobody_reads_does_not_stop_the_work(project: Sandbox) -> Non
         )
     assert "Traceback" not in done.stderr
     assert project.status("alert")["succeeded"] == 40
+
+
+def test_a_killed_instance_is_not_said_to_run(project: Sandbox) -> None:
+    """Its lock is free, so `status` says what `emit` says: nobody runs."""
+    with project.running() as process:
+        assert json.loads(project.evfn("status", "--json").stdout)["instances"]
+        process.kill()
+        process.wait()
+        assert json.loads(project.evfn("status", "--json").stdout)["instances"] == {}
+        assert "no instance is running" in project.evfn("status").stdout
