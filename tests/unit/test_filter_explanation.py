@@ -116,13 +116,20 @@ atoms = st.one_of(
     paths.map(lambda path: f"{path}.exists(a, a == 1 && true)"),
     st.sampled_from(["'&&' == ')'", "event.type == r'(' // && (\n", "[1 > 2 && true, false][0]", "false", "true"]),
 )
+
+
+def choice(condition: str, then: str, other: str) -> str:
+    """CEL takes a choice between ? and : only in brackets."""
+    return f"{condition} ? ({then}) : {other}" if "?" in then else f"{condition} ? {then} : {other}"
+
+
 sources = st.recursive(
     atoms,
     lambda inner: st.one_of(
         st.tuples(inner, st.sampled_from(["&&", "||"]), inner).map(" ".join),
         inner.map(lambda text: f"({text})"),
         inner.map(lambda text: f"!({text})"),
-        st.tuples(inner, inner, inner).map(lambda three: "{} ? {} : {}".format(*three)),
+        st.tuples(inner, inner, inner).map(lambda three: choice(*three)),
     ),
     max_leaves=5,
 )
