@@ -1,7 +1,10 @@
 """One instance: everything that lives and dies with one lease, built, run and taken down."""
 
 import asyncio
+import contextlib
+import os
 import random
+import socket
 import uuid
 from datetime import timedelta
 from enum import Enum
@@ -10,18 +13,20 @@ from functools import partial
 from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
 from evfn.broker.group import Source
-from evfn.broker.instances import Instances
+from evfn.broker.instances import About, Instances
 from evfn.broker.keys import Keys
 from evfn.broker.promote import any_waiting
 from evfn.broker.topics import SLOW_KEYS, is_slow
 from evfn.broker.watch import Watch
 from evfn.clock import Clock
-from evfn.errors import BrokerError
+from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.instance_lock import InstanceLock
 from evfn.listener import Listener, Started, Stopping, Warned, Watched
 from evfn.project import OpenedProject, Reopen
 from evfn.services.claimer import Claimer
 from evfn.services.dispatcher import Dispatcher
+from evfn.services.heartbeat import Heartbeat
+from evfn.services.neighbours import Neighbours
 from evfn.services.promoter import Promoter
 from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
@@ -50,6 +55,7 @@ class Instance:
         opened: OpenedProject,
         place: Place,
         connection: Connection,
+        heart: Connection,
         template: Template,
         listener: Listener,
         clock: Clock,
@@ -68,7 +74,27 @@ class Instance:
         draw = random.Random().random
         self._promoter = Promoter(lambda: self.dispatchers, partial(any_waiting, connection, keys), clock, draw)
         self._watcher = Watcher(Watch(connection, on_warning=self._warn), lambda: self.dispatchers, clock)
-        self._claimer = Claimer(self._instances, self.id, place.state_dir, lambda: self.dispatchers, clock)
+        self._claimer = Claimer(
+            self._instances,
+            self.id,
+            project.settings.lease,
+            place.state_dir,
+            lambda: self.dispatchers,
+            clock,
+            Neighbours(project.settings.lease, lambda: self._roster.project, self._warn).saw,
+        )
+        self._started = clock.now()
+        self._heartbeat = Heartbeat(
+            heart,
+            keys,
+            self.id,
+            project.settings.lease,
+            self._about,
+            self._claimer,
+            clock,
+            draw,
+            self.fenced,
+        )
         self._roster = Roster(
             project,
             opened.env_file,
@@ -85,6 +111,7 @@ class Instance:
         )
         self._cause = ""
         self._abort = False
+        self._lost = False
 
     @property
     def dispatchers(self) -> list[Dispatcher]:
@@ -96,7 +123,13 @@ class Instance:
         lock = InstanceLock.acquire(self._place.state_dir, self.id, self._place.server)
         try:
             await self._instances.register(self.id)
-            return await self._serve(until_idle=until_idle)
+            beating = asyncio.create_task(self._heartbeat.run())
+            beating.add_done_callback(self._duty_ended)
+            try:
+                return await self._serve(until_idle=until_idle)
+            finally:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
         finally:
             lock.release()
 
@@ -137,13 +170,19 @@ class Instance:
             how = await self._ending
             if how is not Ended.FENCED:
                 await self._drain(how)
-                await self._instances.deregister(self.id)
+                if not self._lost:
+                    await self._deregister()
             return Ended.ABORTED if self._abort else how
         finally:
             for task in [loads, *tasks]:
                 task.cancel()
             await asyncio.gather(loads, *tasks, return_exceptions=True)
             await self._roster.close()
+
+    async def _deregister(self) -> None:
+        """What is left is anybody's at the next beat; where the server does not answer, after the lease."""
+        with contextlib.suppress(BrokerUnavailable):
+            await self._instances.deregister(self.id)
 
     async def _say_who_shares(self) -> None:
         """Before anything is taken: instances elsewhere that serve the same groups get a part of the events."""
@@ -201,8 +240,8 @@ class Instance:
                 killed = True
                 for dispatcher in self.dispatchers:
                     dispatcher.abort()
-            if killed and self._clock.monotonic() >= deadline + 5:
-                break  # The server does not answer: what is unsettled is delivered again.
+            if self._lost or (killed and self._clock.monotonic() >= deadline + 5):
+                break  # No lease, or no answer from the server: what is unsettled is delivered again.
             await self._clock.sleep(timedelta(milliseconds=5))
             if self._abort:
                 deadline = min(deadline, self._clock.monotonic())
@@ -220,17 +259,31 @@ class Instance:
         return False
 
     def fenced(self) -> None:
-        if self._ending.done():
+        """Another took over: what runs here is killed, for it cannot be settled any more."""
+        if self._lost:
             return
-        self._warn("this instance lost its lease; it starts over with a new one")
+        self._lost = True
         for dispatcher in self.dispatchers:
             dispatcher.abort()
-        self.end(Ended.FENCED, "fenced")
+        if not self._ending.done():
+            self._warn("this instance lost its lease; it starts over with a new one")
+            self.end(Ended.FENCED, "fenced")
 
     def _duty_ended(self, task: asyncio.Task[None]) -> None:
         """A part that ends by an error would leave the instance alive and idle: end it loudly instead."""
         if not task.cancelled() and (error := task.exception()) is not None and not self._ending.done():
             self._ending.set_exception(error)
+
+    def _about(self) -> About:
+        project = self._roster.project
+        return About(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_ms=int(self._started.timestamp() * 1000),
+            project=project.name,
+            lease_ms=int(project.settings.lease.total_seconds() * 1000),
+            functions={each.name: each.function for each in project.triggers if each.enabled},
+        )
 
     def _watched(self) -> tuple[Watched, ...]:
         triggers = self._roster.project.triggers

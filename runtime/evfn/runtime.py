@@ -1,11 +1,13 @@
 """Runs a project: an instance, and after a lost lease the next one."""
 
 from dataclasses import replace
+from random import random
 
-from evfn.broker.connection import Connection
+from evfn.broker.connection import Connection, later
 from evfn.clock import Clock, SystemClock
+from evfn.errors import BrokerUnavailable
 from evfn.instance import Ended, Instance
-from evfn.listener import Listener
+from evfn.listener import Listener, Warned
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
 from evfn.workers.template_process import Template
@@ -40,13 +42,16 @@ class Runtime:
     async def run(self, *, until_idle: bool = False) -> Ended:
         """Serve until stopped; returns why it ended. Raises BrokerError where the server is not usable at all."""
         connection = await Connection.open(self._place.server, clock=self._clock)
+        heart = await Connection.open(self._place.server, clock=self._clock)
         template = Template()
+        tries = 0
         try:
             while True:
                 self._instance = Instance(
                     self._opened,
                     self._place,
                     connection,
+                    heart,
                     template,
                     self._listener,
                     self._clock,
@@ -54,12 +59,23 @@ class Runtime:
                 )
                 if self._stop is not None:
                     self._instance.end(self._stop, self._cause)
-                ended = await self._instance.run(until_idle=until_idle)
+                try:
+                    ended = await self._instance.run(until_idle=until_idle)
+                except BrokerUnavailable as error:
+                    # While it runs an instance waits for its server; this one could not begin.
+                    if self._stop is not None:
+                        return self._stop
+                    self._listener.tell(Warned(f"{error}; trying again until it does"))
+                    await self._clock.sleep(later(tries, random()))
+                    tries += 1
+                    continue
+                tries = 0
                 if ended is not Ended.FENCED:
                     return ended
         finally:
             await template.stop()
             await connection.close()
+            await heart.close()
 
     def _read_anew(self) -> OpenedProject:
         """An instance that follows one whose lease was lost begins with what was read last."""

@@ -4,7 +4,7 @@ import pytest
 
 from evfn.broker.connection import Connection
 from evfn.broker.group import RELEASED, Batch, Claimed, Entry, Group, Source
-from evfn.broker.instances import Instances
+from evfn.broker.instances import Beats, Instances
 from evfn.broker.keys import Keys
 from evfn.errors import Fenced
 
@@ -29,8 +29,8 @@ async def test_beats_and_leases(instances: Instances) -> None:
     await instances.register("me")
     await instances.register("other")
     assert await instances.all() == {"me": 0, "other": 0}
-    assert await instances.beat("me") == {"me": 1, "other": 0}
-    assert await instances.beat("me") == {"me": 2, "other": 0}
+    assert await instances.beat("me") == Beats({"me": 1, "other": 0})
+    assert await instances.beat("me") == Beats({"me": 2, "other": 0})
     await instances.deregister("me")
     with pytest.raises(Fenced, match="me has lost its lease"):
         await instances.beat("me")
@@ -40,7 +40,7 @@ async def test_beats_and_leases(instances: Instances) -> None:
 async def test_a_full_server_takes_beats(connection: Connection, instances: Instances) -> None:
     await instances.register("me")
     await connection.call("CONFIG", "SET", "maxmemory", "1")
-    assert await instances.beat("me") == {"me": 1}
+    assert await instances.beat("me") == Beats({"me": 1})
 
 
 async def test_the_dead_are_fenced_as_they_are_claimed_from(
@@ -48,7 +48,7 @@ async def test_the_dead_are_fenced_as_they_are_claimed_from(
 ) -> None:
     ids = await deliver(connection, group, 3)
     await instances.register("other")
-    seen = (await instances.beat("me"))["me"]
+    seen = (await instances.beat("me")).counters["me"]
     claimed = await other.claim(Source.TOPIC, "me", dead=True, count=2, beats_seen=seen)
     assert [Claimed(*each) for each in [(ids[0], [b"n", b"0"], 2), (ids[1], [b"n", b"1"], 2)]] == claimed
     with pytest.raises(Fenced):
@@ -65,7 +65,7 @@ async def test_the_living_keep_what_they_hold(
 ) -> None:
     ids = await deliver(connection, group, 1)
     await instances.register("other")
-    seen = (await instances.beat("me"))["me"]
+    seen = (await instances.beat("me")).counters["me"]
     assert await other.claim(Source.TOPIC, "me", dead=False, count=10) == []
     await instances.beat("me")
     assert await other.claim(Source.TOPIC, "me", dead=True, count=10, beats_seen=seen) == []

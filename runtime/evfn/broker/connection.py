@@ -37,6 +37,8 @@ class Connection:
         self._used: set[Link] = set()
         self._turns = asyncio.Semaphore(LINKS)
         self._closed = False
+        self.opened = 0
+        """How many sockets were opened so far: one more says that an earlier one was lost, or that calls overlapped."""
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock, draw: Callable[[], float] = random.random) -> "Connection":
@@ -124,6 +126,7 @@ class Connection:
                 return one
             await one.disconnect(nowait=True)
         one = link(self.url)
+        self.opened += 1
         try:
             await one.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:

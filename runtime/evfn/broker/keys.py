@@ -90,6 +90,16 @@ class Keys:
         """The hash of living instances and their beats."""
         return f"{self.prefix}evfn:instances"
 
+    @property
+    def about(self) -> str:
+        """The hash of what living instances say of themselves."""
+        return f"{self.prefix}evfn:instances:about"
+
+    @property
+    def beaten(self) -> str:
+        """The hash of when each instance beat last, in milliseconds of the server's clock; for people only."""
+        return f"{self.prefix}evfn:instances:beaten"
+
     def trigger(self, group: str) -> str:
         """The hash that says when and how a trigger's `start` was decided."""
         return f"{self.prefix}evfn:trigger:{group}"

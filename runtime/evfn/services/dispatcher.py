@@ -85,6 +85,7 @@ class Dispatcher:
         self.known = asyncio.Event()
         self._awake = asyncio.Event()
         self._draining = False
+        self._makes_way = False
         self._fetching = False
         self._tries = 0
         self._returns = Returns(clock, random, self._returned)
@@ -184,6 +185,16 @@ class Dispatcher:
         # Fetching one by one as single places become free would cost a round trip an event.
         return free if free * 4 >= target else 0
 
+    @property
+    def startable(self) -> int:
+        """How many deliveries could be begun at once, each in a worker of its own."""
+        return self.pool.startable
+
+    def make_way(self, on: bool) -> None:
+        """Fetch nothing new for now: what another instance left is to be begun first."""
+        self._makes_way = on
+        self._awake.set()
+
     def drain(self) -> None:
         """Take nothing new, give back what has not begun, finish what runs."""
         self._draining = True
@@ -216,7 +227,7 @@ class Dispatcher:
         while True:
             await self._awake.wait()
             self._awake.clear()
-            if not self.takes:
+            if not self.takes or self._makes_way:
                 continue
             self._fetching = True
             try:

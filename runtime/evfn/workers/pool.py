@@ -91,6 +91,12 @@ class Pool:
         """How many deliveries this pool can make use of at a time."""
         return self.pace.appetite(self.limits.concurrency if self.is_async else 1) * self.limits.max
 
+    @property
+    def startable(self) -> int:
+        """How many deliveries could be begun at once, each in a worker of its own."""
+        busy = sum(bool(member.held) for member in self.members if not member.retiring)
+        return max(0, self.limits.max - busy - len(self.waiting))
+
     def submit(self, deliveries: Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
         self.waiting.extend(deliveries)

@@ -24,4 +24,6 @@ if dropped > 0 then
   redis.pcall('HINCRBY', stats, 'delivered', dropped)
   redis.pcall('HINCRBY', stats, 'dropped', dropped)
 end
+-- Others look for what was released when this counter moves; ':released' is no instance's name.
+if released > 0 then redis.pcall('HINCRBY', instances, ':released', 1) end
 return {'OK', released, dropped}
