@@ -42,7 +42,7 @@ def machines(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_f4_what_a_killed_machine_held_runs_on_another(machines: Machines) -> None:
-    """kill -9 of a whole instance: after its lease another runs its events, charged with the death; each counts once."""
+    """kill -9 of a whole instance: another runs its events after its lease, charged with the death, once each."""
     box = machines.box
     box.manifest(
         "slow: {topic: work, function: 'slow:run', emits: done, start: earliest, workers: {max: 2}}", head=HEAD
