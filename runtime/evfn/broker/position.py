@@ -1,7 +1,7 @@
 """Places in a stream, as ids: what is delivered first, and what was the last before it."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 from evfn.errors import UsageError
 from evfn.trigger import Start, StartAt
@@ -44,3 +44,12 @@ def numbers(stream_id: str) -> tuple[int, int]:
     if match is None or int(match[1]) > _LAST or int(match[2] or 0) > _LAST:
         raise UsageError(f"{stream_id!r} is no stream id; write milliseconds-sequence as in 1763881200000-0")
     return int(match[1]), int(match[2] or 0)
+
+
+def instant(stream_id: bytes) -> datetime | None:
+    """When the server made this id, by its own clock; None where somebody wrote it by hand and it is no instant."""
+    ms = int(stream_id.partition(b"-")[0])
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
+from evfn.broker.position import instant
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.topic import Pattern, is_pattern, scan_glob
 
@@ -18,11 +19,12 @@ SLOW_KEYS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """`last_at` is the instant in the newest id, None for a topic that never had an event. `problem` names a key that
-    is no stream."""
+    """`last_at` is the instant in the newest id, None for a topic that never had an event; `oldest_at` that of the
+    oldest event left. `problem` names a key that is no stream."""
 
     events: int
     last_at: datetime | None
+    oldest_at: datetime | None = None
     problem: str | None = None
 
 
@@ -76,12 +78,7 @@ def _read(reply: Any) -> TopicInfo:
     if isinstance(reply, BrokerUnavailable):
         raise reply
     if isinstance(reply, BrokerError):
-        return TopicInfo(0, None, None if "no such key" in str(reply) else str(reply))
+        return TopicInfo(0, None, problem=None if "no such key" in str(reply) else str(reply))
     facts = dict(zip(reply[::2], reply[1::2], strict=True))
-    ms = int(facts[b"last-generated-id"].partition(b"-")[0])
-    try:
-        last_at = datetime.fromtimestamp(ms / 1000, UTC) if ms else None
-    except (ValueError, OverflowError, OSError):
-        # An id somebody wrote by hand need not be an instant at all.
-        last_at = None
-    return TopicInfo(facts[b"length"], last_at)
+    first = facts[b"first-entry"]
+    return TopicInfo(facts[b"length"], instant(facts[b"last-generated-id"]), instant(first[0]) if first else None)
