@@ -1,6 +1,7 @@
 """Servers that move, hide behind TLS or are set up so that promises cannot be kept."""
 
 import asyncio
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from evfn.broker.connection import Connection
 from evfn.broker.watch import Watch
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
+from sandbox import Sandbox
+from sandbox import wait_until as wait_for
 from servers import RealServer, binary, free_port
 from waiting import wait_until
 
@@ -130,7 +133,7 @@ async def test_f45_a_failover_is_followed(watched: Watched) -> None:
 
 
 async def test_f45_a_master_that_became_a_replica_is_left(watched: Watched) -> None:
-    """A server that answers READONLY costs its socket, and is taken again only when it is a master: for every client."""
+    """A server that answers READONLY costs its socket, and is taken again only when it is a master."""
     await replicated(watched)
     connection = await Connection.open(watched.url, clock=SystemClock())
     await connection.wait_ready(timedelta(seconds=5))
@@ -177,3 +180,65 @@ async def test_f45_what_is_wrong_with_sentinels_is_named(watched: Watched) -> No
     gone = await said(f"redis+sentinel://127.0.0.1:{free_port()}/main")
     assert isinstance(gone, BrokerUnavailable)
     assert "nothing listens at sentinel 127.0.0.1" in str(gone)
+
+
+HELLO = "hello: {topic: greetings, function: 'hello:note_it'}"
+NOTE = "def note_it(event):\n    note(event.data)\n"
+
+
+def greeting(box: Sandbox, server: RealServer) -> None:
+    box.manifest(HELLO)
+    box.function("hello", NOTE)
+    box.environment["EVFN_REDIS_URL"] = server.url
+
+
+def test_f37_eviction_is_warned_of(sandbox: Sandbox, server: RealServer) -> None:
+    """Where a full server would throw events away, doctor ends with 1 and `run` says so in one line."""
+    greeting(sandbox, server)
+    server.command("CONFIG", "SET", "maxmemory", "200mb")
+    server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        found = json.loads(sandbox.evfn("doctor", "--json", expect=1).stdout)["findings"]
+        eviction = next(each for each in found if each["subject"] == "eviction")
+        assert eviction["gravity"] == "grave"
+        assert "throws streams away" in eviction["means"]
+        assert "noeviction" in eviction["remedy"]
+        warned = [line for line in sandbox.run().stderr.splitlines() if line.startswith("warning: ")]
+        assert any("allkeys-lru" in line for line in warned)
+    finally:
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_a_server_without_persistence_is_warned_of(sandbox: Sandbox, server: RealServer) -> None:
+    """It is grave, in doctor and at a start; the embedded server gives no warning at all."""
+    greeting(sandbox, server)
+    said = sandbox.evfn("doctor", expect=1).stdout
+    assert said.startswith("grave    persistence: nothing is written to disk\n")
+    assert "do: CONFIG SET appendonly yes" in said
+    del sandbox.environment["EVFN_REDIS_URL"]
+    assert "grave" not in sandbox.evfn("doctor").stdout
+    assert "warning: " not in sandbox.run().stderr
+
+
+def test_a_user_with_the_rights_that_doctor_names_runs_everything(sandbox: Sandbox, server: RealServer) -> None:
+    """Doctor names what a weak user lacks and the line to write; with it a project runs, dead letters too."""
+    sandbox.manifest(
+        "hello: {topic: greetings, function: 'hello:work', emits: done, retry: {attempts: 2, initial_delay: 0s}}"
+    )
+    sandbox.function("hello", "def work(event):\n    note(event.data)\n    return 1 / event.data\n")
+    server.command("ACL", "SETUSER", "evfn", "on", ">right", "~*", "+@all", "-xack")
+    sandbox.environment["EVFN_REDIS_URL"] = f"unix://evfn:right@{server.path}"
+    try:
+        found = json.loads(sandbox.evfn("doctor", "--json", expect=1).stdout)["findings"]
+        rights = next(each for each in found if each["subject"] == "rights")
+        assert "xack on greetings" in rights["what"]
+        server.command(*rights["remedy"].replace(">PASSWORD", ">right").split())
+        sandbox.emit("greetings", 0, 1)
+        with sandbox.running():
+            sandbox.emit("greetings", 0, 1)
+            wait_for(lambda: sandbox.notes().count("0") == 2 and "1" in sandbox.notes(), description="both ran")
+        assert sandbox.status("hello")["state"] == "ok"
+        assert len(sandbox.dead("hello")) == 1
+        assert "rights: this user may do all" in sandbox.evfn("doctor", expect=None).stdout
+    finally:
+        server.command("ACL", "DELUSER", "evfn")
