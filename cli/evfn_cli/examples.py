@@ -15,6 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "tail": ("evfn tail readings.temperature --no-follow", "evfn tail 'readings.*' --from 10m"),
     "status": ("evfn status", "evfn status --watch", "evfn status --json"),
+    "doctor": ("evfn doctor", "evfn doctor --json"),
     "dlq": ("evfn dlq ls", "evfn dlq show quality"),
     "dlq ls": ("evfn dlq ls", "evfn dlq ls quality --limit 10"),
     "dlq show": ("evfn dlq show quality", "evfn dlq show quality 1763881200000-0 --json"),

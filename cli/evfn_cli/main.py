@@ -31,6 +31,7 @@ GROUPS = {
     "Look": {
         "tail": "Show the last events of a topic, then those that come.",
         "status": "Show every trigger: what waits, what ran, what failed.",
+        "doctor": "Say what of the server may break evfn's promises.",
     },
     "Dead letters": {
         "dlq": "Look at, redrive or purge dead letters.",
