@@ -65,11 +65,11 @@ def judge(history: History) -> Verdict:
 
 def overlapping(runs: Iterable[Run]) -> frozenset[str]:
     """Return the events that ran twice at once; a run that never ended is not counted."""
-    latest: dict[str, float] = {}
+    previous: dict[str, float] = {}
     found: set[str] = set()
     whole = ((run.began, run.ended, run.event) for run in runs if run.ended is not None)
     for began, ended, event in sorted(whole):
-        if began < latest.get(event, began):
+        if began < previous.get(event, began):
             found.add(event)
-        latest[event] = max(ended, latest.get(event, ended))
+        previous[event] = ended
     return frozenset(found)

@@ -52,7 +52,6 @@ def test_runs_of_one_event_at_once_overlap() -> None:
     runs = (
         Run("a", 1, 0.0, 5.0),
         Run("a", 2, 1.0, 2.0),
-        Run("a", 3, 3.0, 4.0),
         Run("b", 1, 0.0, 1.0),
         Run("b", 2, 1.0, 2.0),
         Run("c", 1, 0.0, None),
