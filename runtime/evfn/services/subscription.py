@@ -5,13 +5,15 @@ from evfn.services.settler import Settler
 
 
 class Subscription:
-    """A trigger's place on a topic. `hot` sources may hold entries that were not fetched."""
+    """A trigger's place on a topic. `hot` sources may hold entries that were not fetched; `served` says in which turn
+    each gave something last."""
 
     def __init__(self, topic: str, group: Group, settlers: dict[Source, Settler]) -> None:
         self.topic = topic
         self.group = group
         self.settlers = settlers
         self.hot: set[Source] = set(Source)
+        self.served = dict.fromkeys(Source, 0)
         self.wakes = 0
         self.problem: str | None = None
 
