@@ -23,7 +23,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "dlq": ("evfn dlq ls", "evfn dlq show quality"),
     "dlq ls": ("evfn dlq ls", "evfn dlq ls quality --limit 10"),
     "dlq show": ("evfn dlq show quality", "evfn dlq show quality 1763881200000-0 --json"),
-    "dlq redrive": ("evfn dlq redrive quality --all --dry-run", "evfn dlq redrive quality --all"),
+    "dlq redrive": (
+        "evfn dlq redrive quality --all --dry-run",
+        "evfn dlq redrive quality --reason timed_out --rate 10/s",
+        "evfn dlq redrive quality --all",
+    ),
     "dlq purge": ("evfn dlq purge quality --yes",),
     "schema": ("evfn schema > triggers.schema.json",),
     "completion": ("""eval "$(evfn completion bash)\"""",),

@@ -12,7 +12,6 @@ from typing import Any
 
 from evfn.broker import position
 from evfn.broker.connection import Connection
-from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.broker.replay import INBOX_LIMIT, Kept, Progress, Replay
 from evfn.broker.stream import Streams
@@ -27,6 +26,7 @@ from evfn_cli.opened import Opened
 from evfn_cli.progress import bar
 from evfn_cli.render import escape, out, say
 from evfn_cli.replay_request import Asked, Range, condition, rate
+from evfn_cli.served import is_served
 from evfn_cli.server import again, connected
 
 Begun = tuple[Replay, Progress]
@@ -287,7 +287,7 @@ class Replaying:
             say(f"{INBOX_LIMIT:,} events wait in the inbox of {self._trigger.name}; the next ones follow as these run")
 
     async def _running(self, connection: Connection) -> bool:
-        return bool(await Instances(connection, self._keys).all())
+        return await is_served(connection, self._opened, self._trigger.name)
 
     def _mode(self, topic: str) -> DataMode:
         modes = {name: rules.data for name, rules in self._opened.project.topics}
