@@ -16,7 +16,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "replay": (
         "evfn replay heat-alert --from 2h --dry-run",
         "evfn replay heat-alert --from 2026-11-01 --to 2026-11-02 --rate 100/s",
-        "evfn replay heat-alert --from earliest --filter 'event.data.celsius > 45.0'",
+        "evfn replay heat-alert --from earliest --filter 'event.data.celsius >= 45.0'",
     ),
     "tail": ("evfn tail readings.temperature --no-follow", "evfn tail 'readings.*' --from 10m"),
     "status": ("evfn status", "evfn status --watch", "evfn status --json"),
