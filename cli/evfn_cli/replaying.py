@@ -213,7 +213,9 @@ class Replaying:
             if progress is None:
                 every = await tally(replay, model.first, model.last, Conditions(topic, DataMode.AUTO))
                 progress = replace(model, total=every.events, cursor="", seen=0, replayed=0)
-                await replay.begin(progress)
+                if await replay.begin(progress) != model.id:
+                    # Finished by somebody else since we looked.
+                    continue
             complete.append((replay, progress))
         return complete
 

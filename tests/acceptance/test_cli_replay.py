@@ -157,11 +157,34 @@ def test_a_range_that_is_partly_gone_says_so(project: Sandbox) -> None:
         server.stop()
 
 
-def killed(project: Sandbox, *arguments: str) -> None:
+def test_f53_a_replay_killed_before_it_began_on_every_topic_is_completed(project: Sandbox) -> None:
+    """Going on with it brings also the topics that it had not come to, and each event once."""
+    server = RealServer("valkey", project.folder / "server").start()
+    project.environment["EVFN_REDIS_URL"] = server.url
+    try:
+        project.run()
+        seen(project, 8)
+        killed(project, "--from", "1h", "--rate", "1/s", lag=1)
+        with redis.Redis.from_url(server.url) as client:
+            # As if it had been killed a moment earlier: its one event of `notes` is there, `readings` never was begun.
+            pair = "evfn:{readings}:sandbox/store"
+            replay = client.hget(f"{pair}:stats", "replay")
+            assert isinstance(replay, bytes)
+            client.delete(f"{pair}:replay:{replay.decode()}", f"{pair}:inbox")
+            client.xgroup_create(f"{pair}:inbox", "sandbox/store", "0", mkstream=True)
+            client.hdel(f"{pair}:stats", "replay")
+        assert project.evfn("replay", "store", "--resume", "--rate", "1000/s").stdout == "9 replayed\n"
+        project.run()
+        assert sorted(project.notes()) == ["notes 0 1 True", *(f"readings {each} 1 True" for each in range(8))]
+    finally:
+        server.stop()
+
+
+def killed(project: Sandbox, *arguments: str, lag: int = 2) -> None:
     """Begin a replay, and kill it with SIGKILL when it has begun to bring events."""
     command = [sys.executable, "-m", "evfn_cli", "replay", "store", *arguments]
     process = subprocess.Popen(command, cwd=project.folder, env=project.environment, stderr=subprocess.DEVNULL)
-    wait_until(lambda: project.status("store")["lag"] >= 2, description="the replay has begun")
+    wait_until(lambda: project.status("store")["lag"] >= lag, description="the replay has begun")
     process.send_signal(signal.SIGKILL)
     process.wait()
 

@@ -93,6 +93,17 @@ async def test_one_begins_at_a_time(replay: Replay) -> None:
     assert await replay.begin(progress(name="r2")) == "r2"
 
 
+async def test_what_was_ended_never_begins_again(connection: Connection, replay: Replay, group: Group) -> None:
+    """Whoever looked at it before it was finished, and goes on with it after that, brings nothing twice."""
+    await publish(connection, group, 3)
+    await replay.begin(progress(total=3))
+    await drive(replay, progress(total=3))
+    await replay.end("r1")
+    assert await replay.begin(progress(total=3)) is None
+    assert await replay.unfinished() is None
+    assert len(await inbox(connection, group)) == 3
+
+
 async def test_one_whose_hash_was_removed_blocks_nobody(
     connection: Connection, replay: Replay, keys: Keys, group: Group
 ) -> None:

@@ -106,12 +106,17 @@ class Replay:
         cursor = stored.get("cursor", "")
         return Progress(replay, asked, topics, first, last, condition, rate, total, cursor, seen, moved)
 
-    async def begin(self, progress: Progress) -> str:
-        """Begin it. Returns the id of the unfinished one there is now: its own, or that of another begun before."""
+    async def begin(self, progress: Progress) -> str | None:
+        """Begin it. Returns the id of the unfinished one there is now: its own, or that of another begun before.
+
+        None where this one was ended: it never begins twice.
+        """
         values = {each.name: str(getattr(progress, each.name)) for each in fields(Progress) if each.name != "id"}
         flat = [part for pair in values.items() for part in pair]
         reply = await BEGIN.run(self._connection, [self._key(progress.id), self._stats], [progress.id, *flat])
         self._refuse(reply)
+        if reply[0] == b"ENDED":
+            return None
         return progress.id if reply[0] == b"OK" else reply[1].decode()
 
     async def has_room(self) -> bool:

@@ -5,9 +5,12 @@
 -- Returns: 1 where there was such a replay, else 0
 -- Atomic because: a next one may begin only when nothing of this one is left.
 
-local stats = KEYS[2]
-local ended = redis.call('DEL', KEYS[1])
-if redis.call('TYPE', stats).ok == 'hash' and redis.call('HGET', stats, 'replay') == ARGV[1] then
+local replay, stats = KEYS[1], KEYS[2]
+local id = ARGV[1]
+
+local ended = redis.call('DEL', replay)
+if redis.call('TYPE', stats).ok == 'hash' and redis.call('HGET', stats, 'replay') == id then
   redis.call('HDEL', stats, 'replay')
+  redis.pcall('HSET', stats, 'replay_ended', id)
 end
 return ended
