@@ -260,6 +260,34 @@ def test_new_events_do_not_wait_for_a_replay(sandbox: Sandbox) -> None:
     assert took < 4
 
 
+def test_the_filter_is_asked_also_where_an_instance_died_with_replayed_events(project: Sandbox) -> None:
+    """kill -9 of the instance that holds them: the next one runs those that pass, once more each at most."""
+    seen(project)
+    project.function(
+        "store",
+        """
+        import time
+
+        def keep(event, context):
+            note(f"{event.topic} {event.data['n']}")
+            time.sleep(0 if os.path.exists("go") else 60)
+
+        def ignore(event):
+            pass
+        """,
+    )
+    project.evfn("replay", "store", "--from", "1h", "--topic", "readings")
+    with project.running() as instance:
+        wait_until(project.notes, description="one of them runs")
+        instance.kill()
+        instance.wait()
+    (project.folder / "go").touch()
+    project.run()
+    assert set(project.notes()) == {f"readings {each}" for each in range(8)}
+    status = project.status("store")
+    assert (status["delivered"], status["succeeded"], status["filtered"]) == (21, 17, 4)
+
+
 def test_a_person_sees_how_far_it_is(project: Sandbox) -> None:
     """A bar on the terminal; Ctrl-C leaves the rest for --resume."""
     seen(project)
