@@ -27,6 +27,7 @@ GROUPS = {
     "Events": {
         "emit": "Publish one event, or many from a file.",
         "invoke": "Run one function on an event, without a server.",
+        "replay": "Give past events to one trigger again.",
     },
     "Look": {
         "tail": "Show the last events of a topic, then those that come.",

@@ -136,6 +136,7 @@ def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | N
         "dead": sum(part.dead for part in parts),
         "oldest_seconds": max(ages, default=None),
         **{name: counters[name] for name in COUNTERS},
+        "replay": next((part.replay for part in parts if part.replay is not None), None),
     }
 
 

@@ -89,6 +89,7 @@ class Dispatcher:
         self._makes_way = False
         self._fetching = False
         self._tries = 0
+        self._turn = 0
         self._returns = Returns(clock, random, self._returned)
         self._verdicts = Verdicts(
             trigger,
@@ -232,13 +233,23 @@ class Dispatcher:
                 continue
             self._fetching = True
             try:
-                for subscription in list(self.subscriptions.values()):
-                    # Retries and redriven events before new ones: they have waited already.
-                    for source in (Source.INBOX, Source.TOPIC):
-                        if source in subscription.hot and self.room > 0 and self.takes:
-                            await self._fetch(subscription, source)
+                for subscription, source in self._in_turn():
+                    if source in subscription.hot and self.room > 0 and self.takes:
+                        await self._fetch(subscription, source)
             finally:
                 self._fetching = False
+
+    def _in_turn(self) -> list[tuple[Subscription, Source]]:
+        """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
+        keeps an inbox full for hours, may keep the others waiting."""
+        # Among equals retries and redriven events before new ones: they have waited already.
+        places = [
+            (subscription, source)
+            for subscription in self.subscriptions.values()
+            for source in (Source.INBOX, Source.TOPIC)
+            if source in subscription.hot
+        ]
+        return sorted(places, key=lambda place: place[0].served[place[1]])
 
     async def _fetch(self, subscription: Subscription, source: Source) -> None:
         wakes = subscription.wakes
@@ -274,6 +285,8 @@ class Dispatcher:
         if subscription.hot:
             self._awake.set()
         if entries:
+            self._turn += 1
+            subscription.served[source] = self._turn
             await self._accept(subscription, source, entries)
 
     async def recreate(self, subscription: Subscription) -> None:
@@ -338,10 +351,6 @@ class Dispatcher:
                 # Trimmed by somebody: the claim took it off the list and counted it as dropped.
                 self.unsettled -= 1
                 continue
-            # It may have been fetched and no more: then nobody asked the filter.
-            if source is Source.TOPIC and (skipped := self._intake.skip(subscription.topic, claim.id, claim.fields)):
-                subscription.settlers[source].settle(Settling(entries=[skipped]))
-                continue
             delivery = (
                 self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
                 if source is Source.TOPIC
@@ -349,6 +358,11 @@ class Dispatcher:
             )
             if delivery is None:
                 self._drop(subscription, source, [claim.id])
+                continue
+            # It may have been fetched and no more: then nobody asked the filter.
+            unasked = source is Source.TOPIC or delivery.unfiltered
+            if unasked and (skipped := self._intake.skip(delivery)):
+                subscription.settlers[source].settle(Settling(entries=[skipped]))
                 continue
             died = claim.delivery_count - 1
             delivery.attempt += died

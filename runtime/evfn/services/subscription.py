@@ -8,7 +8,7 @@ from evfn.services.settler import Settler
 class Subscription:
     """A trigger's place on a topic. `hot` sources may hold entries that were not fetched.
 
-    `problems` say what is wrong now, by what found it.
+    `served` says in which turn each gave something last; `problems` what is wrong now, by what found it.
     """
 
     def __init__(self, topic: str, group: Group, settlers: dict[Source, Settler]) -> None:
@@ -16,6 +16,7 @@ class Subscription:
         self.group = group
         self.settlers = settlers
         self.hot: set[Source] = set(Source)
+        self.served = dict.fromkeys(Source, 0)
         self.wakes = 0
         self.problems: dict[object, str] = {}
 
