@@ -87,6 +87,7 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
             name: {
                 "events": stream.events,
                 "last_at": None if stream.last_at is None else stream.last_at.isoformat(),
+                "oldest_at": None if stream.oldest_at is None else stream.oldest_at.isoformat(),
                 "triggers": takers[name],
             }
             for name, stream in streams.items()

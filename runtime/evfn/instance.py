@@ -31,6 +31,7 @@ from evfn.services.orphans import Orphans
 from evfn.services.promoter import Promoter
 from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
+from evfn.services.trimmer import Trimmer
 from evfn.services.watcher import Watcher
 from evfn.workers.template_process import Template
 
@@ -67,6 +68,7 @@ class Instance:
         keys = Keys(project.settings.key_prefix)
         self._place = place
         self._connection = connection
+        self._keys = keys
         self._listener = listener
         self._clock = clock
         self._reopen = reopen
@@ -151,7 +153,17 @@ class Instance:
         self._listener.tell(Started(self._roster.project.name, self.id, mask(self._place.server), self._watched()))
         loads = asyncio.create_task(self._roster.load())
         orphans = Orphans(lambda: self.dispatchers, self._roster.project.settings.lease, self._clock)
+        trimmer = Trimmer(
+            self._connection,
+            self._keys,
+            lambda: self._roster.project,
+            lambda: self.dispatchers,
+            self._clock,
+            random.random,
+            self._warn,
+        )
         duties = [
+            trimmer.run(),
             self._promoter.run(),
             self._watcher.run(),
             self._claimer.run(),

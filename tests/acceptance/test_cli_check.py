@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from sandbox import Sandbox, wait_until
 
 
@@ -182,23 +180,6 @@ def test_a_broken_project_is_not_told_of_unused_files(sandbox: Sandbox) -> None:
     sandbox.function("store", "from .shared import y\ndef handle(event): pass\n")
     sandbox.function("shared", "x = 1\ndef helper(): ...\n")
     assert "no trigger uses" not in sandbox.evfn("check", expect=2).stderr
-
-
-@pytest.mark.parametrize("command", [["check"], ["run", "--until-idle"]], ids=" ".join)
-def test_storage_rules_that_do_nothing_yet_are_warned_of(sandbox: Sandbox, command: list[str]) -> None:
-    """Each with its place; `data` is no such rule."""
-    sandbox.manifest(
-        "store: {topic: readings, function: 'store:handle'}",
-        head="version: 1\nname: sandbox\ntopics:\n  readings:\n    data: json\n    retention: 7d\n    max_events: 9\n",
-    )
-    sandbox.function("store", "def handle(event): pass\n")
-    told = sandbox.evfn(*command).stderr
-    for place, key in (("6:5", "retention"), ("7:5", "max_events")):
-        assert (
-            f"triggers.yaml:{place}: warning: {key} is not enforced by this version of evfn: the events of readings"
-            in told
-        )
-    assert told.count("warning") == 2
 
 
 def test_run_says_where_the_manifest_names_a_function_that_does_not_load(sandbox: Sandbox) -> None:

@@ -64,7 +64,6 @@ def load(
         raise ManifestError(_rendered(problems, path))
     warnings = [*_filter_doubts(text, root, project)] if check_filters else []
     warnings += _cycle_warnings(root, project)
-    warnings += _unenforced(root, project)
     return Loaded(project, tuple(_rendered(warnings, path)))
 
 
@@ -104,11 +103,3 @@ def _cycle_warnings(root: node.Mapping, project: Project) -> Iterator[Problem]:
         way = " → ".join((*cycle, cycle[0]))
         place = node.place_of_key(root, ("triggers", cycle[0], "emits"))
         yield Problem(place, f"emit cycle {way}: such events end in the dead letters after 32 hops", warning=True)
-
-
-def _unenforced(root: node.Mapping, project: Project) -> Iterator[Problem]:
-    for topic, rules in project.topics:
-        for key, value in (("retention", rules.retention), ("max_events", rules.max_events)):
-            if value is not None:
-                message = f"{key} is not enforced by this version of evfn: the events of {topic} are kept for ever"
-                yield Problem(node.place_of_key(root, ("topics", topic, key)), message, warning=True)
