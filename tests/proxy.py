@@ -25,12 +25,17 @@ class FaultyProxy:
         self.cuts = 0
         self.refused = 0
         self._server = server
+        self._losing = b""
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"unix://{self.path}"
+
+    def lose_reply_to(self, command: bytes) -> None:
+        """The next request with these bytes in it is carried out, its reply dropped, its connection closed."""
+        self._losing = command
 
     def lose_next_reply(self) -> None:
         """The next request is carried out, its reply dropped, its connection closed."""
@@ -67,28 +72,34 @@ class FaultyProxy:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_unix_connection(self._server)
+        lost = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, server_writer, server_writer))
-                group.create_task(self._replies(server_reader, writer, server_writer))
+                group.create_task(self._pump(reader, server_writer, lost))
+                group.create_task(self._replies(server_reader, writer, server_writer, lost))
         except* OSError:
             pass
         finally:
             server_writer.close()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: asyncio.StreamWriter
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while chunk := await reader.read(65536):
+            if self._losing and self._losing in chunk:
+                self._losing = b""
+                lost.set()
             writer.write(chunk)
             await writer.drain()
-        other.close()
+        writer.close()
 
     async def _replies(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
+        lost: asyncio.Event,
     ) -> None:
         while chunk := await reader.read(65536):
-            if self.fault is Fault.CUT_AFTER_REQUEST:
+            if self.fault is Fault.CUT_AFTER_REQUEST or lost.is_set():
                 self.fault = Fault.NONE
                 self.cuts += 1
                 break

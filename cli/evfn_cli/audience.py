@@ -76,11 +76,19 @@ def say_nobody(opened: Opened, topic: str) -> None:
 
 
 async def is_running(connection: Connection, opened: Opened) -> bool:
-    """Whether an instance may take it: one with a lease, unless its lock here says that it died."""
+    """Whether an instance may take it: one that beat within a lease, unless its lock here says that it died.
+
+    When it beat is told by the server's clock: good enough to tell a person, and nothing is decided by it.
+    """
+    settings = opened.project.settings
     try:
-        leases = await again(Instances(connection, Keys(opened.project.settings.key_prefix)).all)
+        present = await again(Instances(connection, Keys(settings.key_prefix)).present)
     except BrokerError:
         return True  # A user who may not look is told nothing that may be wrong.
     state = opened.location.state
-    dead = {each for each in instance_lock.ids(state) if instance_lock.held(state, each) is False}
-    return bool(leases.keys() - dead)
+    return any(
+        not each.is_silent(settings.lease)
+        and (each.about is None or each.about.project == opened.project.name)
+        and instance_lock.held(state, name) is not False
+        for name, each in present.items()
+    )

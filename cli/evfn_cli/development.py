@@ -19,6 +19,7 @@ from evfn.listener import TriggerState
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn_cli import editor_schema
+from evfn_cli.checkup import warn_of_grave
 from evfn_cli.log import MOMENT_SECONDS, Log
 from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import escape, out, say
@@ -110,6 +111,8 @@ class Run:
             except BrokerUnavailable as error:
                 say(f"{escape(str(error))}; trying again until it does")
                 await connection.wait_ready()
+            if self._opened.location.server.url is not None:
+                await warn_of_grave(connection)
         finally:
             await connection.close()
 

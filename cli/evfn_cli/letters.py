@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from evfn.broker.connection import Connection
-from evfn.broker.dead_letters import DeadLetter, DeadLetters, Redriven, newest_first
-from evfn.broker.instances import Instances
+from evfn.broker.dead_letters import DeadLetter, DeadLetters, newest_first
 from evfn.broker.keys import Keys, Part
 from evfn.errors import UsageError
+from evfn.event import Subject
+from evfn.filter import Filter, FilterError
+from evfn.settlement import Reason
+from evfn.trigger import DataMode
 from evfn_cli.opened import Opened
 from evfn_cli.server import again, connected
 
@@ -34,6 +37,34 @@ class Wanted:
 
     there: dict[DeadLetters, list[str] | None]
     gone: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which letters a command is about: those with this reason, and for whose event the condition is true."""
+
+    reason: str | None = None
+    condition: Filter | None = None
+    modes: Mapping[str, DataMode] = field(default_factory=dict)
+
+    @property
+    def all(self) -> bool:
+        """Whether it is about each."""
+        return self.reason is None and self.condition is None
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether it is about this one; not where the condition has an error on it."""
+        if self.reason is not None and letter.reason != Reason(self.reason):
+            return False
+        if self.condition is None:
+            return True
+        if letter.record is None:
+            return False
+        mode = self.modes.get(letter.topic, DataMode.AUTO)
+        try:
+            return self.condition.matches(Subject(letter.topic, letter.record.stream_id, letter.record.fields, mode))
+        except FilterError:
+            return False
 
 
 def newest(opened: Opened, triggers: list[str], limit: int) -> tuple[list[Named], int]:
@@ -67,41 +98,22 @@ def find(opened: Opened, trigger: str, name: str | None) -> Named | None:
     return _with_server(opened, read)
 
 
-def count(opened: Opened, trigger: str, names: tuple[str, ...]) -> int:
+def count(opened: Opened, trigger: str, names: tuple[str, ...], chosen: Chosen = Chosen()) -> int:
     """How many of these there are; without names, how many in all. Raises UsageError as `find` does."""
 
     async def read(connection: Connection) -> int:
-        wanted = await _wanted(connection, opened, trigger, names)
-        return sum([await place.count() if ids is None else len(ids) for place, ids in wanted.there.items()])
+        found = await wanted(connection, opened, trigger, names)
+        total = 0
+        for place, ids in found.there.items():
+            if ids is not None:
+                total += len(ids)
+            elif chosen.all:
+                total += await place.count()
+            else:
+                total += sum([chosen.takes(each) async for each in place.oldest_first()])
+        return total
 
     return _with_server(opened, read)
-
-
-def redrive(opened: Opened, trigger: str, names: tuple[str, ...]) -> tuple[Redriven, bool]:
-    """Send these back, or all where none is named; and whether an instance runs that will take them.
-
-    Raises UsageError as `find` does; then nothing was moved.
-    """
-    total = Redriven()
-    wanted: Wanted | None = None
-
-    async def carry_out(connection: Connection) -> bool:
-        nonlocal wanted
-        if wanted is None:
-            wanted = await _wanted(connection, opened, trigger, names)
-            total.gone.extend(wanted.gone)
-        while wanted.there:
-            # A place that is done is not asked again after a lost connection: its letters would seem to be gone.
-            place, ids = next(iter(wanted.there.items()))
-            done = await place.redrive_all() if ids is None else await place.redrive(ids)
-            total.redriven.extend(done.redriven)
-            total.foreign.extend(done.foreign)
-            total.gone.extend(done.gone if names else ())
-            del wanted.there[place]
-        return bool(await Instances(connection, Keys(opened.project.settings.key_prefix)).all())
-
-    running = _with_server(opened, carry_out)
-    return total, running
 
 
 def purge(opened: Opened, trigger: str, names: tuple[str, ...]) -> tuple[int, list[str]]:
@@ -111,13 +123,14 @@ def purge(opened: Opened, trigger: str, names: tuple[str, ...]) -> tuple[int, li
     """
 
     async def carry_out(connection: Connection) -> tuple[int, list[str]]:
-        wanted = await _wanted(connection, opened, trigger, names)
-        return sum([await place.purge(ids) for place, ids in wanted.there.items()]), wanted.gone
+        found = await wanted(connection, opened, trigger, names)
+        return sum([await place.purge(ids) for place, ids in found.there.items()]), found.gone
 
     return _with_server(opened, carry_out)
 
 
-async def _wanted(connection: Connection, opened: Opened, trigger: str, names: tuple[str, ...]) -> Wanted:
+async def wanted(connection: Connection, opened: Opened, trigger: str, names: tuple[str, ...]) -> Wanted:
+    """Find these, or every place where none is named. Raises UsageError as `find` does."""
     places = await _places(connection, opened, trigger)
     if not names:
         return Wanted(dict.fromkeys(places), [])

@@ -27,10 +27,12 @@ GROUPS = {
     "Events": {
         "emit": "Publish one event, or many from a file.",
         "invoke": "Run one function on an event, without a server.",
+        "replay": "Give past events to one trigger again.",
     },
     "Look": {
         "tail": "Show the last events of a topic, then those that come.",
         "status": "Show every trigger: what waits, what ran, what failed.",
+        "doctor": "Say what of the server may break evfn's promises.",
     },
     "Dead letters": {
         "dlq": "Look at, redrive or purge dead letters.",

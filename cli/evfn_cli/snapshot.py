@@ -2,12 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from evfn import instance_lock
 from evfn.broker import topics
 from evfn.broker.connection import Connection
-from evfn.broker.instances import Instances
+from evfn.broker.instances import Instances, Present
 from evfn.broker.keys import Keys
 from evfn.broker.status import GroupStatus, status
 from evfn.services.discovery import Discovery
@@ -71,9 +72,10 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
     here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}
     # One that was killed here keeps its field until another takes its deliveries over; its lock says what it is.
     folder = opened.location.state
-    beats = {
-        name: count
-        for name, count in (await Instances(connection, keys).all()).items()
+    lease = project.settings.lease
+    present = {
+        name: each
+        for name, each in (await Instances(connection, keys).present()).items()
         if instance_lock.held(folder, name) is not False
     }
     return {
@@ -89,7 +91,9 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
             }
             for name, stream in streams.items()
         },
-        "instances": {name: {"beats": count, **_here(here.get(name))} for name, count in beats.items()},
+        "instances": {
+            name: {"beats": each.beats, **_here(here.get(name)), **_told(each, lease)} for name, each in present.items()
+        },
         "leftovers": known.leftovers,
     }
 
@@ -97,6 +101,19 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
 def _here(pid: int | None) -> dict[str, Any]:
     """An instance that runs in this folder, by its pid; both are null for all others."""
     return {"pid": pid, "workers": None if pid is None else workers(pid)}
+
+
+def _told(present: Present, lease: timedelta) -> dict[str, Any]:
+    """What an instance says of itself, null where it says nothing; `silent` is one that others will take over from."""
+    about = present.about
+    return {
+        "host": None if about is None else about.host,
+        "project": None if about is None else about.project,
+        "started_at": None if about is None else about.started.isoformat(),
+        "lease_seconds": None if about is None else about.lease.total_seconds(),
+        "last_beat_seconds": None if present.silent_for is None else present.silent_for.total_seconds(),
+        "silent": present.is_silent(lease),
+    }
 
 
 def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | None] | None) -> dict[str, Any]:
@@ -119,6 +136,7 @@ def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | N
         "dead": sum(part.dead for part in parts),
         "oldest_seconds": max(ages, default=None),
         **{name: counters[name] for name in COUNTERS},
+        "replay": next((part.replay for part in parts if part.replay is not None), None),
     }
 
 

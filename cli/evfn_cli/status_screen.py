@@ -113,8 +113,13 @@ def instances(found: dict[str, Any]) -> list[str]:
             pids = f" ({', '.join(map(str, workers))})" if workers else ""
             count = "" if workers is None else f", {len(workers)} worker{'' if len(workers) == 1 else 's'}{pids}"
             lines.append(f"running here: pid {each['pid']}{count}")
-    elsewhere = len(running) - len(lines)
-    return [*lines, f"running elsewhere: {elsewhere}"] if elsewhere else lines
+    elsewhere = [each for each in running.values() if each["pid"] is None]
+    silent = sum(each["silent"] for each in elsewhere)
+    if elsewhere:
+        hosts = sorted({each["host"] for each in elsewhere if each["host"] is not None})
+        on = f" ({', '.join(hosts)})" if hosts else ""
+        lines.append(f"running elsewhere: {len(elsewhere)}{on}{f', {silent} of them silent' if silent else ''}")
+    return lines
 
 
 def _table(columns: dict[str, list[str]], width: int) -> list[Text]:

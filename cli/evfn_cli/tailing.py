@@ -16,13 +16,11 @@ from evfn.broker.stream import Streams
 from evfn.broker.topics import discover
 from evfn.errors import BrokerError, BrokerUnavailable, UsageError
 from evfn.event import Entry
-from evfn.manifest import duration
-from evfn.manifest import start as starts
 from evfn.nearest import did_you_mean
 from evfn.services.discovery import Discovery
 from evfn.topic import Pattern, is_pattern
 from evfn.trigger import StartAt
-from evfn_cli import stored_event
+from evfn_cli import place, stored_event
 from evfn_cli.log import BURST, MOMENT_SECONDS
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say, terminal_width
@@ -31,7 +29,6 @@ from evfn_cli.server import again, connected
 
 WAIT = timedelta(seconds=1)
 """How long one call waits at the server for the next event."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Tailing:
         self._opened = opened
         self._wanted = wanted
         self._pattern = _pattern(wanted.topic)
-        self._since = None if wanted.since is None else _place(wanted.since)
+        self._since = None if wanted.since is None else place.parse("--from", wanted.since)
         self._keys = Keys(opened.project.settings.key_prefix)
         self._printer = _Printer(opened, as_json=wanted.as_json)
         self._bad: set[str] = set()
@@ -159,11 +156,8 @@ class Tailing:
 
     async def _after(self, streams: Streams) -> str:
         since = self._since or StartAt.NEW
-        if isinstance(since, timedelta):
-            milliseconds = int((await streams.now()).timestamp() * 1000) - since // timedelta(milliseconds=1)
-            return position.before(f"{max(milliseconds, 0)}-0")
-        # No id is older than 1970.
-        return position.BEGINNING if isinstance(since, datetime) and since < EPOCH else position.after(since)
+        now = await streams.now() if isinstance(since, timedelta) else None
+        return position.after(place.start(since, now))
 
 
 class _Printer:
@@ -210,16 +204,3 @@ def _pattern(text: str | None) -> Pattern | None:
         return None if text is None else Pattern.compile(text)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _place(text: str) -> timedelta | datetime | StartAt | str:
-    """How long ago, an instant, a word or a stream id."""
-    if text[-1:].isalpha() and text[:1].isdigit() and not text.endswith(("Z", "z")):
-        try:
-            return duration.parse(text)
-        except ValueError as error:
-            raise UsageError(f"--from {error}") from error
-    try:
-        return starts.parse(text)
-    except ValueError as error:
-        raise UsageError(f"--from {error}, or how long ago, such as 10m") from error

@@ -27,6 +27,7 @@ from evfn.services.claimer import Claimer
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.heartbeat import Heartbeat
 from evfn.services.neighbours import Neighbours
+from evfn.services.orphans import Orphans
 from evfn.services.promoter import Promoter
 from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
@@ -149,7 +150,14 @@ class Instance:
         await self._say_who_shares()
         self._listener.tell(Started(self._roster.project.name, self.id, mask(self._place.server), self._watched()))
         loads = asyncio.create_task(self._roster.load())
-        duties = [self._promoter.run(), self._watcher.run(), self._claimer.run(), self._roster.keep_discovering()]
+        orphans = Orphans(lambda: self.dispatchers, self._roster.project.settings.lease, self._clock)
+        duties = [
+            self._promoter.run(),
+            self._watcher.run(),
+            self._claimer.run(),
+            orphans.run(),
+            self._roster.keep_discovering(),
+        ]
         if self._reopen is not None:
             reloader = Reloader(
                 self._roster,

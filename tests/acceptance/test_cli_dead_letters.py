@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from sandbox import Sandbox
+from sandbox import Sandbox, wait_until
 from servers import RealServer
 from terminal import plain, terminal
 
@@ -181,6 +181,52 @@ def test_redriven_letters_run_again_and_nobody_elses(project: Sandbox) -> None:
     assert (status["dead"], status["succeeded"], status["dead_lettered"]) == (0, 3, 3)
 
 
+def test_one_goes_first_and_the_rest_stays_where_it_fails_again(project: Sandbox) -> None:
+    """While an instance runs; the command says which failed and ends with 3, and what is mended goes whole."""
+    failed(project, *"abcdef")
+    with project.running():
+        done = project.evfn("dlq", "redrive", "notify", "--all", expect=3)
+        assert done.stdout == "1 redriven\n"
+        assert "1 of 1 failed again" in done.stderr
+        assert "stopped there: the others are dead letters still" in done.stderr
+        wait_until(lambda: project.status("notify")["dead"] == 6, description="it is dead again")
+        told = project.evfn("dlq", "redrive", "notify", "--all", "--json", "--stop-at", "100%", expect=3).stdout
+        found = json.loads(told)
+        assert (len(found["redriven"]), found["failed_again"], found["stopped"]) == (6, 6, False)
+        wait_until(lambda: project.status("notify")["dead"] == 6, description="all are dead again")
+        (project.folder / "mended").touch()
+        first = json.loads(project.evfn("dlq", "redrive", "notify", "--first", "--json").stdout)
+        assert (len(first["redriven"]), first["waited"], first["failed_again"]) == (1, True, 0)
+        assert project.evfn("dlq", "redrive", "notify", "--all").stdout == "5 redriven\n"
+        status = project.status("notify")
+        assert (status["dead"], status["succeeded"], status["pending"]) == (0, 6, 0)
+
+
+def test_letters_are_chosen_by_reason_and_by_their_event(project: Sandbox) -> None:
+    """Both narrow; a dry run counts; the rest stays."""
+    project.function(
+        "notify",
+        """
+        from evfn import Reject
+
+        def send(event):
+            raise Reject("no") if event.data["n"] > 2 else ValueError
+        """,
+    )
+    failed(project, *({"n": each} for each in range(6)))
+    for words, count in (
+        (["--reason", "rejected"], 3),
+        (["--filter", "event.data.n > 3"], 2),
+        (["--reason", "failed", "--filter", "event.data.n > 1"], 1),
+        (["--filter", "event.data.none > 1"], 0),
+        (["--first"], 1),
+    ):
+        counted = project.evfn("dlq", "redrive", "notify", *words, "--dry-run").stdout
+        assert counted == f"{count} would be redriven\n"
+    assert project.evfn("dlq", "redrive", "notify", "--reason", "rejected", "--rate", "1000/s").stdout == "3 redriven\n"
+    assert {each["reason"] for each in project.dead("notify")} == {"failed"}
+
+
 def test_an_id_on_two_topics_never_means_both(project: Sandbox) -> None:
     """It is refused with the names to write, by every command; `ls` shows these, and each is one dead letter."""
     name = "1763881200000-0"
@@ -213,9 +259,8 @@ def test_an_id_on_two_topics_never_means_both(project: Sandbox) -> None:
         )
         # On one topic the id is enough again.
         assert project.evfn("dlq", "show", "notify", name).stdout.endswith(f"evfn dlq redrive notify {name}\n")
-        assert project.evfn("dlq", "redrive", "notify", name, f"alerts/{name}", "--json").stdout == (
-            json.dumps({"version": 1, "redriven": [name], "gone": [], "foreign": []}) + "\n"
-        )
+        told = json.loads(project.evfn("dlq", "redrive", "notify", name, f"alerts/{name}", "--json").stdout)
+        assert (told["version"], told["redriven"], told["gone"], told["foreign"]) == (1, [name], [], [])
     finally:
         server.stop()
 
@@ -229,11 +274,17 @@ def test_what_is_not_there_is_an_error(project: Sandbox) -> None:
     assert "no dead letter 1-1" in project.evfn("dlq", "redrive", "notify", "1-1", expect=1).stderr
     assert "'abc' is no stream id" in project.evfn("dlq", "show", "notify", "abc", expect=2).stderr
     project.evfn("dlq", "redrive", "notify", name, "--all", expect=2)
+    assert "did you mean 50%?" in project.evfn("dlq", "redrive", "notify", "--all", "--stop-at", "50", expect=2).stderr
+    assert "'nope' is not one of" in project.evfn("dlq", "redrive", "notify", "--reason", "nope", expect=2).stderr
+    assert "--filter = assigns" in project.evfn("dlq", "redrive", "notify", "--filter", "event.id = 1", expect=2).stderr
 
 
 def test_purge_deletes_only_with_yes(project: Sandbox) -> None:
     """Without it, it says how many; with ids, only those."""
+    for words in ((), ("--yes",)):
+        assert project.evfn("dlq", "purge", "notify", *words).stdout == "0 purged\n"
     names = failed(project, "a", "b", "c")
+    assert "would delete 1 dead letter of notify" in project.evfn("dlq", "purge", "notify", names[0], expect=2).stderr
     assert "would delete 3 dead letters of notify" in project.evfn("dlq", "purge", "notify", expect=2).stderr
     assert project.evfn("dlq", "purge", "notify", names[0], "--yes").stdout == "1 purged\n"
     assert project.status("notify")["dead"] == 2

@@ -27,7 +27,10 @@ triggers:
     topic: readings.temperature
     function: store
 """
-COMMANDS = ["init", "check", "run", "emit", "invoke", "tail", "status", "dlq", "schema", "completion"]
+COMMANDS = [
+    *["init", "check", "run", "emit", "invoke", "replay"],
+    *["tail", "status", "doctor", "dlq", "schema", "completion"],
+]
 
 # Does what readline does: splits the line into words at bash's own breaks, and calls the function that is registered.
 DRIVER = r"""

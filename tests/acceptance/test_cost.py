@@ -77,7 +77,8 @@ def test_run_is_soon_ready(project: Sandbox) -> None:
     while len(times) < TRIES and min(times, default=READY_SECONDS + 1) > READY_SECONDS:
         began = time.monotonic()
         with project.running():
-            wait_until(lambda: project.log.read_text().count("ready") == 2, description="both triggers are ready")
+            # The socket in the log may lie in a folder named after this test.
+            wait_until(lambda: project.log.read_text().count("  ready\n") == 2, description="both triggers are ready")
             times.append(time.monotonic() - began)
     print(f"evfn run is ready in {min(times) * 1000:.0f} ms")  # noqa: T201 - the figure is of interest
     assert min(times) <= READY_SECONDS

@@ -1,6 +1,8 @@
 """Server URLs: read, refused with what to write, shown without passwords; waiting before the next try."""
 
+from contextlib import suppress
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -25,10 +27,69 @@ from evfn.trigger import StartAt
         ("redis://user:se/secret@host", "redis://user:***@host"),
         ("unix:///run/s?password=secret&db=1", "unix:///run/s?password=***&db=1"),
         ("redis:/user:secret@host", "redis:***@host"),
+        ("user:secret@host", "user:***@host"),
+        ("redis:/host?password=sec@secret", "***"),
+        ("redis://host/0?password=sec@secret", "redis://***"),
+        ("redis://user:sec@ret?secret@host", "redis://***"),
+        ("redis://host?passwrod=secret", "redis://host?passwrod=***"),
+        ("redis://host?p%61ssword=secret", "redis://host?p%61ssword=***"),
+        ("unix:///run/a@b?db=1", "unix:///run/a@b?db=1"),
+        (
+            "redis+sentinel://u:secret@a:1,b/m/0?sentinel_password=secret",
+            "redis+sentinel://u:***@a:1,b/m/0?sentinel_password=***",
+        ),
     ],
 )
 def test_no_password_is_ever_shown(url: str, shown: str) -> None:
     assert mask(url) == shown
+
+
+SLIPS = ("{}://", "{}:/", "{}:", "{}:///")
+SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=6, max_size=12).filter(
+    # Long and odd enough that it is nowhere by chance.
+    lambda text: any(each not in "abcdefghijklmnopqrstuvwxyz*:/@?&=" for each in text[1:-1]) and len(set(text)) > 3
+)
+
+
+@given(
+    st.sampled_from(["redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "http"]),
+    st.sampled_from(SLIPS),
+    SECRETS,
+    st.sampled_from(["h", "h:7/3", "a:1,b:2/master/0", "/run/s?db=2", "h?ssl_ca_certs=/ca"]),
+    st.booleans(),
+)
+def test_no_password_is_shown_whatever_is_in_it(scheme: str, slip: str, secret: str, host: str, escaped: bool) -> None:
+    """Between the colon and the @, escaped or not, in every form and with slips in the form; in errors too."""
+    written = quote(secret, safe="") if escaped else secret
+    url = f"{slip.format(scheme)}user:{written}@{host}"
+    shown = mask(url)
+    with suppress(UsageError):
+        shown += parse(url).masked
+    try:
+        parse(url)
+    except UsageError as error:
+        shown += str(error)
+    for size in range(5, len(written) + 1):
+        assert not any(written[at : at + size] in shown for at in range(len(written) - size + 1))
+
+
+@given(st.sampled_from(["redis://h/0", "rediss://h", "unix:///s", "redis+sentinel://a,b/m"]), SECRETS)
+def test_no_password_in_an_option_is_shown(url: str, secret: str) -> None:
+    """The server's and the sentinels', also where the option's name has a slip."""
+    written = quote(secret, safe="")
+    for name in ("password", "sentinel_password", "ssl_password", "pasword"):
+        assert written not in mask(f"{url}?db=1&{name}={written}")
+
+
+def test_what_sentinel_urls_say() -> None:
+    """Several sentinels, the master's name, its user and database, and a password for the sentinels themselves."""
+    url = parse("redis+sentinel://user:p%40@a:1,b,[::1]:3/main/2?sentinel_password=other")
+    assert url.sentinels.places == (("a", 1), ("b", 26379), ("::1", 3))
+    assert url.sentinels.master == "main"
+    assert url.sentinels.options == {"password": "other"}
+    assert url.options == {"username": "user", "password": "p@", "db": 2}
+    secured = parse("rediss+sentinel://a/main?ssl_ca_certs=/ca")
+    assert secured.options == secured.sentinels.options == {"ssl_ca_certs": "/ca"}
 
 
 def test_options_of_each_form() -> None:
@@ -56,6 +117,15 @@ def test_options_of_each_form() -> None:
         "redis://user:secret@host:99999",
         "redis://user:secret@host?nonsense=1",
         "unix://relative",
+        "redis://user:12#secret@host",
+        "redis://user:12/secret@host",
+        "redis://user:12?secret@host",
+        "redis://user:se#secret@host",
+        "redis://host#",
+        "redis+sentinel://user:secret@a:1,b:2",
+        "redis+sentinel://a,,b/main",
+        "redis+sentinel://a/main/secret@",
+        "redis://host?sentinel_password=secret",
     ],
 )
 def test_what_is_no_server_is_refused_without_its_password(url: str) -> None:

@@ -26,7 +26,8 @@ def found(**triggers: dict[str, Any]) -> dict[str, Any]:
         },
         "instances": {
             "a": {"pid": 12, "workers": [13, 14]},
-            "b": {"pid": None, "workers": None},
+            "b": {"pid": None, "workers": None, "host": "berlin", "silent": False},
+            "c": {"pid": None, "workers": None, "host": None, "silent": True},
         },
         "leftovers": [{"trigger": "old"}],
     }
@@ -51,7 +52,7 @@ def test_a_terminal_of_80_columns_shows_everything() -> None:
     assert lines[8].split() == ["readings", "1.2M", "2", "s", "ago"]
     assert lines[-3:] == [
         "running here: pid 12, 2 workers (13, 14)",
-        "running elsewhere: 1",
+        "running elsewhere: 2 (berlin), 1 of them silent",
         "no longer in the manifest, but still on the server: old",
     ]
 

@@ -86,6 +86,9 @@ def _show(found: dict[str, Any]) -> None:
             out(f"\n{name}: events on which its filter had an error, and which it skipped: {each['filter_errors']:,}")
         if each["unemitted"]:
             out(f"\n{name}: returned values that were dropped, for it has no `emits`: {each['unemitted']:,}")
+        if each["replay"]:
+            said = f"its replay {escape(each['replay'])} is not finished; `evfn replay {name} --resume` goes on with it"
+            out(f"\n{name}: {said}")
     out("")
     table(
         ["topic", "events", "last at", "triggers"],

@@ -2,25 +2,29 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, UnixDomainSocketConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
+from evfn.broker import sentinel
 from evfn.broker.connection import Argument
 from evfn.broker.link import CONNECT_SECONDS, REPLY_SECONDS, pack
-from evfn.broker.refusal import ScriptMissing, translate
+from evfn.broker.refusal import ScriptMissing, is_stale, translate
 from evfn.broker.scripts import Script
 from evfn.broker.url import Url
+from evfn.errors import BrokerError
 
 _KINDS: dict[str, Callable[..., AbstractConnection]] = {
     "redis": redis.Connection,
     "rediss": redis.SSLConnection,
     "unix": UnixDomainSocketConnection,
+    "redis+sentinel": redis.Connection,
+    "rediss+sentinel": redis.SSLConnection,
 }
 
 
@@ -87,8 +91,15 @@ class BlockingConnection:
             except (RedisError, OSError):
                 pass
             self._drop()
+        if self.url.sentinels.places:
+            self._link = self._elected(seconds)
+        else:
+            self._link = self._open(self.url.options, seconds, self.server)
+        return self._link
+
+    def _open(self, options: Mapping[str, Any], seconds: float, server: str) -> AbstractConnection:
         link = _KINDS[self.url.scheme](
-            **self.url.options,
+            **options,
             protocol=2,
             socket_timeout=REPLY_SECONDS,
             socket_connect_timeout=min(CONNECT_SECONDS, seconds),
@@ -98,21 +109,64 @@ class BlockingConnection:
         try:
             link.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
-            raise translate(error, self.server, sent=False) from error
-        self._link = link
+            raise translate(error, server, sent=False) from error
+        return link
+
+    def _elected(self, seconds: float) -> AbstractConnection:
+        """A link to the master that the sentinels name now."""
+        problems: list[BrokerError] = []
+        for place in self.url.sentinels.places:
+            try:
+                return self._master(place, seconds)
+            except BrokerError as error:
+                problems.append(error)
+        raise sentinel.failure(self.url, problems)
+
+    def _master(self, place: sentinel.Place, seconds: float) -> AbstractConnection:
+        patience = min(sentinel.ANSWER_SECONDS, seconds)
+        options = {"host": place[0], "port": place[1], **self.url.sentinels.options}
+        link = self._open(options, patience, sentinel.shown(self.url, place))
+        try:
+            master = sentinel.named(self.url, place, _asked(link, sentinel.ask(self.url), patience))
+        except (RedisError, OSError) as error:
+            raise translate(error, sentinel.shown(self.url, place), sent=False) from error
+        finally:
+            link.disconnect()  # type: ignore[no-untyped-call]
+        server = sentinel.server(self.url, master)
+        link = self._open({**self.url.options, "host": master[0], "port": master[1]}, seconds, server)
+        try:
+            role = _asked(link, ("ROLE",), seconds)[0]
+        except NoPermissionError:
+            # A replica refuses the first write, and then its link is given up.
+            return link
+        except (RedisError, OSError) as error:
+            link.disconnect()  # type: ignore[no-untyped-call]
+            raise translate(error, server, sent=False) from error
+        if role != b"master":
+            link.disconnect()  # type: ignore[no-untyped-call]
+            raise sentinel.not_master(self.url, master)
         return link
 
     def _talk(self, link: AbstractConnection, packed: bytes, replies: int, seconds: float) -> list[Any]:
         link.send_packed_command([packed])  # type: ignore[no-untyped-call]
         result: list[Any] = []
+        stale = False
         for _ in range(replies):
             try:
                 result.append(link.read_response(timeout=min(REPLY_SECONDS, seconds)))
             except ResponseError as refusal:
                 result.append(translate(refusal, self.server, sent=True))
+                stale = stale or is_stale(refusal)
+        if stale:
+            self._drop()
         return result
 
     def _drop(self) -> None:
         if self._link is not None:
             self._link.disconnect()  # type: ignore[no-untyped-call]
             self._link = None
+
+
+def _asked(link: AbstractConnection, command: Sequence[str], seconds: float) -> Any:
+    link.send_packed_command([pack(command)])  # type: ignore[no-untyped-call]
+    return link.read_response(timeout=seconds)

@@ -11,7 +11,7 @@ from evfn.errors import Fenced
 
 CLAIM = Script("claim", "stream", "instances", "stats")
 RELEASE = Script("release", "stream", "instances", "stats")
-RESTORE = Script("restore", "stream", "instances")
+RESTORE = Script("restore", "stream", "instances", "stats")
 DELETE_CONSUMER = Script("delete_consumer", "stream", "instances")
 
 RELEASED = "-"
@@ -89,11 +89,14 @@ async def release(connection: Connection, keys: Keys, place: Place, ids: list[by
 
 
 async def restore(connection: Connection, keys: Keys, place: Place, ids: list[bytes]) -> list[bytes]:
-    """Put running deliveries back on the list of a group that was made again; those that are this instance's now."""
+    """Put deliveries that a vanished group gave back on the list of the one made again; those that are this instance's
+    now. What the new one delivers itself is left to it."""
     mine: list[bytes] = []
     for at in range(0, len(ids), _CHUNK):
         reply = await RESTORE.run(
-            connection, [place.stream, keys.instances], [place.instance, place.group, *ids[at : at + _CHUNK]]
+            connection,
+            [place.stream, keys.instances, keys.stats(place.topic, place.group)],
+            [place.instance, place.group, *ids[at : at + _CHUNK]],
         )
         mine += _unless_fenced(reply, place)[1]
     return mine

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from evfn.broker.backoff import later
 from evfn.broker.link import Argument, Link, link, pack
-from evfn.broker.refusal import GroupGone, KeyTaken, ReplyLost, ScriptMissing, translate
+from evfn.broker.refusal import GroupGone, KeyTaken, ReplyLost, ScriptMissing, is_stale, translate
 from evfn.broker.server import Server, parse_info
 from evfn.broker.url import Url, mask, parse
 from evfn.clock import Clock
@@ -137,11 +137,15 @@ class Connection:
         try:
             await one.send_packed_command(packed)
             result: list[Any] = []
+            stale = False
             for _ in range(replies):
                 try:
                     result.append(await one.read_response())
                 except ResponseError as refusal:
                     result.append(translate(refusal, self.server, sent=True))
+                    stale = stale or is_stale(refusal)
+            if stale:
+                await one.disconnect(nowait=True)
         except (RedisError, OSError, TimeoutError) as error:
             await one.disconnect(nowait=True)
             raise translate(error, self.server, sent=True) from error

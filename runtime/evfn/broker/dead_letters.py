@@ -1,13 +1,13 @@
 """The dead letters of a trigger on a topic: shown, taken back, thrown away."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evfn.broker.connection import Connection
 from evfn.broker.dead_letter import FOREIGN, DeadLetter, StoredError, fields, parse
 from evfn.broker.keys import Keys
-from evfn.broker.position import numbers
+from evfn.broker.position import BEGINNING, numbers
 from evfn.broker.refusal import KeyTaken
 from evfn.broker.scripts import Script
 from evfn.errors import BrokerError
@@ -16,15 +16,21 @@ __all__ = ["FOREIGN", "DeadLetter", "DeadLetters", "Redriven", "StoredError", "f
 
 REDRIVE = Script("redrive", "dead", "inbox", "stats")
 PAGE = 100
+STEP = 500
+"""Most letters redriven in one go: each is a call of its own, and the replies come together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of dead letters asked back, by id: on their way, not there (any more), without a record."""
+    """What became of dead letters asked back, by id: on their way, not there (any more), without a record.
+
+    `inbox` are the ids that the redriven ones have there.
+    """
 
     redriven: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    inbox: list[str] = field(default_factory=list)
 
 
 class DeadLetters:
@@ -59,12 +65,13 @@ class DeadLetters:
     async def redrive(self, letters: Iterable[str]) -> Redriven:
         """Back to the trigger, each atomically; may be repeated after a lost reply.
 
-        Raises KeyTaken or BrokerError for the first that cannot be moved; it stays a dead letter.
+        Raises KeyTaken or BrokerError for the first that cannot be moved; it stays a dead letter, under a new id where
+        it was the inbox that did not take it.
         """
         result = Redriven()
         ids = ["-".join(map(str, numbers(each))) for each in letters]
-        for at in range(0, len(ids), PAGE):
-            chunk = ids[at : at + PAGE]
+        for at in range(0, len(ids), STEP):
+            chunk = ids[at : at + STEP]
             names = [self.key, self._inbox, self._stats]
             replies = await REDRIVE.run_many(self._connection, [(names, [each]) for each in chunk])
             for each, reply in zip(chunk, replies, strict=True):
@@ -74,24 +81,38 @@ class DeadLetters:
                     raise self._blocked(reply[1].decode(), reply[2].decode("utf-8", "replace"))
                 where = {b"OK": result.redriven, b"GONE": result.gone, b"FOREIGN": result.foreign}
                 where[reply[0]].append(each)
+                if reply[0] == b"OK":
+                    result.inbox.append(reply[1].decode())
         return result
 
-    async def redrive_all(self) -> Redriven:
-        """All there are now; those that die again meanwhile stay."""
-        result = Redriven()
+    async def oldest_first(self) -> AsyncIterator[DeadLetter]:
+        """All there are now; those that die meanwhile, again or for the first time, are not among them."""
         newest = await self.get()
         position = "-"
         while newest is not None:
-            page = await self._call("XRANGE", self.key, position, newest.id, "COUNT", PAGE)
-            if not page:
+            page = await self._call("XRANGE", self.key, position, newest.id, "COUNT", STEP)
+            for entry in page:
+                yield self._letter(entry)
+            if len(page) < STEP:
                 break
-            ids = [entry[0].decode() for entry in page]
-            done = await self.redrive(ids)
-            result.redriven.extend(done.redriven)
-            result.gone.extend(done.gone)
-            result.foreign.extend(done.foreign)
-            position = f"({ids[-1]}"
-        return result
+            position = f"({page[-1][0].decode()}"
+
+    async def dead_since(self, letter: str) -> AsyncIterator[DeadLetter]:
+        """Those that came behind this id, oldest first."""
+        while page := await self._call("XRANGE", self.key, f"({letter}", "+", "COUNT", STEP):
+            for entry in page:
+                yield self._letter(entry)
+            letter = page[-1][0].decode()
+
+    async def newest_id(self) -> str:
+        """The last id that any letter had here, also one that is gone."""
+        try:
+            facts = await self._call("XINFO", "STREAM", self.key)
+        except BrokerError as error:
+            if "no such key" in str(error):
+                return BEGINNING
+            raise
+        return str(dict(zip(facts[::2], facts[1::2], strict=True))[b"last-generated-id"].decode())
 
     async def purge(self, letters: Sequence[str] | None = None) -> int:
         """Delete these, or all. Returns how many there were."""

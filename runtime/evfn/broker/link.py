@@ -16,9 +16,13 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from evfn.broker import sentinel
+from evfn.broker.refusal import translate
 from evfn.broker.url import Url
+from evfn.errors import BrokerError
 
 CONNECT_SECONDS = 3.0
 REPLY_SECONDS = 5.0
@@ -100,14 +104,88 @@ class _Unix(Link, UnixDomainSocketConnection):
 _KINDS: dict[str, type[Link]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
 
 
+class _Elected(Link):
+    """A link to whichever server the sentinels name as master when it connects."""
+
+    url: Url
+    host: str
+    port: int
+
+    async def connect(self) -> None:
+        """Raises BrokerUnavailable where there is no master just now, BrokerError where there will be none."""
+        problems: list[BrokerError] = []
+        for place in self.url.sentinels.places:
+            try:
+                self.host, self.port = await _named(self.url, place)
+                await self._connect_to_master()
+                return
+            except BrokerError as error:
+                problems.append(error)
+        raise sentinel.failure(self.url, problems)
+
+    async def _connect_to_master(self) -> None:
+        master = self.host, self.port
+        try:
+            await super().connect()  # type: ignore[no-untyped-call]
+            await self.send_command("ROLE")
+            role = (await self.read_response())[0]
+        except NoPermissionError:
+            # A replica refuses the first write, and then its link is given up.
+            return
+        except (RedisError, OSError, TimeoutError) as error:
+            await self.disconnect(nowait=True)
+            raise translate(error, sentinel.server(self.url, master), sent=False) from error
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
+        if role != b"master":
+            await self.disconnect(nowait=True)
+            raise sentinel.not_master(self.url, master)
+
+
+class _ElectedTcp(_Elected, _Tcp):
+    pass
+
+
+class _ElectedTls(_Elected, _Tls):
+    pass
+
+
+async def _named(url: Url, place: sentinel.Place) -> sentinel.Place:
+    """The master that one sentinel names."""
+    kind = _Tls if url.scheme == "rediss+sentinel" else _Tcp
+    one = kind(
+        host=place[0],
+        port=place[1],
+        **url.sentinels.options,
+        **_common(sentinel.ANSWER_SECONDS, sentinel.ANSWER_SECONDS),
+    )
+    try:
+        await one.connect()  # type: ignore[no-untyped-call]
+        await one.send_command(*sentinel.ask(url))
+        return sentinel.named(url, place, await one.read_response())
+    except (RedisError, OSError, TimeoutError) as error:
+        raise translate(error, sentinel.shown(url, place), sent=False) from error
+    finally:
+        await one.disconnect(nowait=True)
+
+
 def link(url: Url, *, protocol: int = 2) -> Link:
     """A link that is not connected yet. It never repeats a command by itself."""
-    return _KINDS[url.scheme](
-        **url.options,
-        protocol=protocol,
-        socket_timeout=REPLY_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_read_size=_BUFFER,
-        retry=Retry(NoBackoff(), 0),
-        driver_info=None,
-    )
+    options = {**url.options, **_common(CONNECT_SECONDS, REPLY_SECONDS), "protocol": protocol}
+    if not url.sentinels.places:
+        return _KINDS[url.scheme](**options)
+    elected = (_ElectedTls if url.scheme == "rediss+sentinel" else _ElectedTcp)(**options)
+    elected.url = url
+    return elected
+
+
+def _common(connect_seconds: float, reply_seconds: float) -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "socket_timeout": reply_seconds,
+        "socket_connect_timeout": connect_seconds,
+        "socket_read_size": _BUFFER,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+    }

@@ -7,6 +7,8 @@ from enum import Enum
 
 import msgspec
 
+from evfn.event import TRACED
+
 
 class Origin(Enum):
     """Why an invocation is in its trigger's inbox."""
@@ -29,6 +31,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """An inbox entry's or a waiting retry's content. `attempt` is the number of the run to come, 1 the first.
 
     `stream_id` is the event's own id on its topic; `fields` are the entry's, alternating name and value.
+    `first_delivered_ms` is 0 for what was never delivered, a replayed event.
     """
 
     topic: str
@@ -39,6 +42,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     first_delivered_ms: int
     history: list[Attempt]
     fields: list[bytes]
+
+
+def replayed(trigger: str, topic: str, stream_id: str, fields: list[bytes], replay: str) -> Record:
+    """A past event on its way to one trigger again, as an invocation of its own: its id ends with the replay's."""
+    # Whoever followed it back then does so no more.
+    own = fields[2:] if fields[:1] == [TRACED] else fields
+    return Record(topic, stream_id, f"{trigger}:{topic}:{stream_id}:{replay}", 1, Origin.REPLAY, 0, [], own)
 
 
 _encoder = msgspec.msgpack.Encoder()

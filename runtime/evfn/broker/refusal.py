@@ -70,6 +70,11 @@ def translate(error: BaseException, server: str, *, sent: bool) -> BrokerError:
     return _unreachable(error, text, server, sent=sent)
 
 
+def is_stale(refusal: exceptions.ResponseError) -> bool:
+    """Whether the server is no master any more: the next socket may lead to the one that is."""
+    return isinstance(refusal, exceptions.ReadOnlyError) or str(refusal).startswith("READONLY")
+
+
 def _refused(error: exceptions.ResponseError, text: str, server: str) -> BrokerError:
     code = (error.status_code or text.partition(" ")[0]).removeprefix("-")
     if code in LATER:

@@ -17,7 +17,8 @@ class GroupStatus:
 
     `lag`: not delivered yet, None where the server cannot know. `pending`: delivered, not settled (topic and inbox).
     `due`: waiting for a retry. `inbox`: in the inbox, not delivered. `oldest`: age of the oldest unsettled event on the
-    topic or in the inbox. `exists`: whether the group does. `counters`: the numbers kept in its stats.
+    topic or in the inbox. `exists`: whether the group does. `counters`: the numbers kept in its stats. `replay`: the id
+    of its replay that is not finished.
     """
 
     exists: bool
@@ -29,6 +30,7 @@ class GroupStatus:
     oldest: timedelta | None
     counters: Mapping[str, int]
     problem: str | None = None
+    replay: str | None = None
 
 
 async def status(connection: Connection, keys: Keys, topic: str, group: str) -> GroupStatus:
@@ -67,6 +69,7 @@ async def status(connection: Connection, keys: Keys, topic: str, group: str) -> 
         oldest=None if oldest_ms is None else timedelta(milliseconds=max(now_ms - oldest_ms, 0)),
         counters=_counters(stats or []),
         problem=problem,
+        replay=_replay(stats or []),
     )
 
 
@@ -123,3 +126,8 @@ def _find(groups: list[list[Any]] | None, group: str) -> dict[str, Any] | None:
 def _counters(flat: list[bytes]) -> dict[str, int]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {name.decode("utf-8", "replace"): int(value) for name, value in pairs if value.lstrip(b"-").isdigit()}
+
+
+def _replay(flat: list[bytes]) -> str | None:
+    replays = [value for name, value in zip(flat[::2], flat[1::2], strict=True) if name == b"replay"]
+    return replays[0].decode("utf-8", "replace") if replays else None

@@ -38,6 +38,13 @@ class Context:
         self._emits = emits
 
     @property
+    def replay(self) -> str | None:
+        """The id of the replay that brings this event again; None for one that comes for the first time."""
+        # The invocation's id is trigger:topic:stream-id, and of a replay, over all attempts, its id behind that.
+        own = self.invocation_id.removeprefix(f"{self.trigger}:{self.topic}:")
+        return own.partition(":")[2] or None
+
+    @property
     def log(self) -> logging.Logger:
         """A logger under the trigger's name; what it writes, from INFO up, is shown and kept with the attempt."""
         return logging.getLogger(self.trigger or "evfn")

@@ -172,14 +172,15 @@ class Claimer:
         if room <= 0:
             return False
         dead = self._locked_dead(consumer.name)
-        claimed = await subscription.group.claim(
-            source,
-            consumer.name,
-            dead=dead or consumer.name in self._dead,
-            count=room,
-            beats_seen=None if dead else self._dead.get(consumer.name),
-        )
-        dispatcher.accept_claimed(subscription, source, claimed, charged=charged)
+        with subscription.in_flight(source).call():
+            claimed = await subscription.group.claim(
+                source,
+                consumer.name,
+                dead=dead or consumer.name in self._dead,
+                count=room,
+                beats_seen=None if dead else self._dead.get(consumer.name),
+            )
+            dispatcher.accept_claimed(subscription, source, claimed, charged=charged)
         # Nothing claimed: another was faster, or the owner lives after all.
         return not claimed or consumer.pending <= len(claimed)
 

@@ -45,7 +45,7 @@ class Discovery:
             elif started.action is Action.INEFFECTIVE:
                 said.append(
                     f"{trigger.name}: `start` was changed after the first delivery from {started.topic} and has no"
-                    " effect; past events are delivered again by `evfn replay`, which comes with a later version"
+                    f" effect; past events are delivered again by `evfn replay {trigger.name} --from …`"
                 )
             elif started.action is Action.CREATED and started.skipped:
                 said.append(

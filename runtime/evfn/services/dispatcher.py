@@ -33,6 +33,7 @@ from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
 FETCH = 512
+FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
@@ -88,6 +89,7 @@ class Dispatcher:
         self._makes_way = False
         self._fetching = False
         self._tries = 0
+        self._turn = 0
         self._returns = Returns(clock, random, self._returned)
         self._verdicts = Verdicts(
             trigger,
@@ -231,50 +233,71 @@ class Dispatcher:
                 continue
             self._fetching = True
             try:
-                for subscription in list(self.subscriptions.values()):
-                    # Retries and redriven events before new ones: they have waited already.
-                    for source in (Source.INBOX, Source.TOPIC):
-                        if source in subscription.hot and self.room > 0 and self.takes:
-                            await self._fetch(subscription, source)
+                for subscription, source in self._in_turn():
+                    if source in subscription.hot and self.room > 0 and self.takes:
+                        await self._fetch(subscription, source)
             finally:
                 self._fetching = False
+
+    def _in_turn(self) -> list[tuple[Subscription, Source]]:
+        """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
+        keeps an inbox full for hours, may keep the others waiting."""
+        # Among equals retries and redriven events before new ones: they have waited already.
+        places = [
+            (subscription, source)
+            for subscription in self.subscriptions.values()
+            for source in (Source.INBOX, Source.TOPIC)
+            if source in subscription.hot
+        ]
+        return sorted(places, key=lambda place: place[0].served[place[1]])
 
     async def _fetch(self, subscription: Subscription, source: Source) -> None:
         wakes = subscription.wakes
         count = min(self.room, FETCH)
+        flight = subscription.in_flight(source)
         try:
-            entries = await subscription.group.fetch(source, count)
+            with flight.call():
+                entries = await subscription.group.fetch(source, count)
+                ids = {entry for entry, _ in entries}
+                if not flight.ids.isdisjoint(ids):
+                    # A group that was made again delivers once more what still runs here: once is enough.
+                    entries = [each for each in entries if each[0] not in flight.ids]
+                flight.took(ids)
         except GroupGone:
-            await self._recreate(subscription)
+            await self.recreate(subscription)
+            self._awake.set()
             return
         except BrokerUnavailable as error:
-            self._blocked(subscription, str(error))
+            self.blocked(subscription, FETCHING, str(error))
             await self._clock.sleep(later(self._tries, self._random()))
             self._tries += 1
             self._awake.set()
             return
         except BrokerError as error:
             # One bad key is left out until the next sweep wakes it; the rest goes on.
-            self._blocked(subscription, str(error))
+            self.blocked(subscription, FETCHING, str(error))
             subscription.hot.discard(source)
             return
         self._tries = 0
-        self._blocked(subscription, None)
-        if len(entries) < count and subscription.wakes == wakes:
+        self.blocked(subscription, FETCHING, None)
+        if len(ids) < count and subscription.wakes == wakes:
             subscription.hot.discard(source)
         if subscription.hot:
             self._awake.set()
         if entries:
+            self._turn += 1
+            subscription.served[source] = self._turn
             await self._accept(subscription, source, entries)
 
-    async def _recreate(self, subscription: Subscription) -> None:
+    async def recreate(self, subscription: Subscription) -> None:
+        """Make its vanished group again, and say so; what is wrong meanwhile is said too."""
         try:
             # What took the group may have taken our lease too; then it is for the next instance to begin anew.
             if not await self._lease.check():
                 return
-            where = await subscription.group.recreate()
+            where = await subscription.recreate()
         except BrokerError as error:
-            self._blocked(subscription, str(error))
+            self.blocked(subscription, FETCHING, str(error))
             await self._clock.sleep(later(self._tries, self._random()))
             self._tries += 1
         else:
@@ -283,7 +306,6 @@ class Dispatcher:
                 self.trigger.name,
                 f"the consumer group on {subscription.topic} was gone; it is made again at {where}",
             )
-        self._awake.set()
 
     async def _accept(
         self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
@@ -322,15 +344,12 @@ class Dispatcher:
         """Take over what another instance left. Charged entries may have killed it: each runs alone."""
         now_ms = int(self._clock.now().timestamp() * 1000)
         self.unsettled += len(claimed)
+        subscription.in_flight(source).took(each.id for each in claimed if each.fields is not None)
         held: list[Held] = []
         for claim in claimed:
             if claim.fields is None:
                 # Trimmed by somebody: the claim took it off the list and counted it as dropped.
                 self.unsettled -= 1
-                continue
-            # It may have been fetched and no more: then nobody asked the filter.
-            if source is Source.TOPIC and (skipped := self._intake.skip(subscription.topic, claim.id, claim.fields)):
-                subscription.settlers[source].settle(Settling(entries=[skipped]))
                 continue
             delivery = (
                 self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
@@ -339,6 +358,11 @@ class Dispatcher:
             )
             if delivery is None:
                 self._drop(subscription, source, [claim.id])
+                continue
+            # It may have been fetched and no more: then nobody asked the filter.
+            unasked = source is Source.TOPIC or delivery.unfiltered
+            if unasked and (skipped := self._intake.skip(delivery)):
+                subscription.settlers[source].settle(Settling(entries=[skipped]))
                 continue
             died = claim.delivery_count - 1
             delivery.attempt += died
@@ -356,6 +380,19 @@ class Dispatcher:
                 held.append(delivery)
         if held:
             self._submit(held)
+
+    def accept_orphans(self, subscription: Subscription, source: Source, found: list[Claimed]) -> None:
+        """Take in what was given to this instance and never arrived."""
+        trimmed = [each.id for each in found if each.fields is None]
+        if trimmed:
+            self.unsettled += len(trimmed)
+            subscription.in_flight(source).took(trimmed)
+            self._drop(subscription, source, trimmed)
+        rest = [each for each in found if each.fields is not None]
+        for charged in (False, True):
+            some = [each for each in rest if (each.delivery_count > 1) is charged]
+            if some:
+                self.accept_claimed(subscription, source, some, charged=charged)
 
     # --- what the pool says ----------------------------------------------------------------------------------------
 
@@ -411,9 +448,16 @@ class Dispatcher:
                     self._on_due(self.subscriptions[topic], int(due.timestamp() * 1000))
         self._awake.set()
 
-    def blocked(self, subscription: Subscription, problem: str | None) -> None:
-        """A settler cannot do its work, or can again."""
-        self._blocked(subscription, problem)
+    def blocked(self, subscription: Subscription, what: object, problem: str | None) -> None:
+        """Fetching, or the settler of a source, cannot do its work, or can again."""
+        if subscription.problems.get(what) == problem:
+            return
+        if problem is None:
+            del subscription.problems[what]
+        else:
+            subscription.problems[what] = problem
+        if self.state in (State.OK, State.BLOCKED):
+            self._unblock()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -430,16 +474,9 @@ class Dispatcher:
         if self.state is State.BROKEN and not self._draining:
             self.pool.warm_up()
 
-    def _blocked(self, subscription: Subscription, problem: str | None) -> None:
-        if subscription.problem == problem:
-            return
-        subscription.problem = problem
-        if self.state in (State.OK, State.BLOCKED):
-            self._unblock()
-
     def _unblock(self) -> None:
         """The state of a trigger whose function is loaded."""
-        problems = [s.problem for s in self.subscriptions.values() if s.problem is not None]
+        problems = [problem for each in self.subscriptions.values() for problem in each.problems.values()]
         self._set_state(State.BLOCKED if problems else State.OK, problems[0] if problems else self._not_reloaded)
 
     def _set_state(self, state: State, problem: str | None, traceback: str = "") -> None:

@@ -22,6 +22,11 @@ class Held(Delivery, eq=False, kw_only=True):
         return self.record is None or self.record.origin is not Origin.RETRY
 
     @property
+    def unfiltered(self) -> bool:
+        """Whether it is in its inbox as it stood on its topic: a replayed event, of which no filter was asked."""
+        return self.record is not None and self.record.origin is Origin.REPLAY
+
+    @property
     def history(self) -> list[Attempt]:
         """The attempts before this one."""
         return [] if self.record is None else self.record.history

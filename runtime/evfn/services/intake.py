@@ -75,7 +75,7 @@ class Intake:
                 (entry, self.from_inbox(subscription, entry, fields)) for entry, fields in entries if fields is not None
             ]
             dropped += [entry for entry, held in inbox if held is None]
-            return Taken(held=[held for _, held in inbox if held is not None], dropped=dropped)
+            return await self._replayed([held for _, held in inbox if held is not None], dropped)
         now_ms = int(self._clock.now().timestamp() * 1000)
         if self._filter is None:
             held = [
@@ -84,12 +84,15 @@ class Intake:
             return Taken(held=held, dropped=dropped)
         return await self._filtered(self._filter, subscription, entries, now_ms, dropped)
 
-    def skip(self, topic: str, entry: bytes, fields: list[bytes]) -> Entry | None:
+    def skip(self, held: Held) -> Entry | None:
         """The settling of one that the filter does not let through; None for one that is to run."""
         if self._filter is None:
             return None
-        matches = self._matches(self._filter, Subject(topic, entry.decode(), fields, self._modes(topic)))
-        return None if matches is True else self._skipped(self._filter, topic, entry, fields, matches)
+        matches = self._matches(self._filter, self._subject(held))
+        if matches is True:
+            return None
+        self.followed.discard(held)
+        return self._skipped(self._filter, held.topic, held.entry_id, held.fields, matches)
 
     def from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
         """A first delivery."""
@@ -112,7 +115,7 @@ class Intake:
         return held
 
     def from_inbox(self, subscription: Subscription, entry: bytes, fields: list[bytes]) -> Held | None:
-        """A retry or a redriven dead letter; None, and said, for what something else put there."""
+        """A retry, a redriven dead letter or a replayed event; None, and said, for what something else put there."""
         try:
             record = unpack(fields[1])
         except (ValueError, IndexError):
@@ -128,12 +131,34 @@ class Intake:
             subscription=subscription,
             source=Source.INBOX,
             entry_id=entry,
-            first_delivered_ms=record.first_delivered_ms,
+            first_delivered_ms=record.first_delivered_ms or int(self._clock.now().timestamp() * 1000),
             record=record,
         )
         if record.fields[:1] == [TRACED]:
             self.followed.add(held)
         return held
+
+    async def _replayed(self, inbox: list[Held], dropped: list[bytes]) -> Taken:
+        """Ask the filter about those of an inbox that it was never asked about; for all others it has been."""
+        condition = self._filter
+        if condition is None:
+            return Taken(held=inbox, dropped=dropped)
+        held: list[Held] = []
+        filtered: list[bytes] = []
+        errors = 0
+        for index, each in enumerate(inbox):
+            if index % FILTERED_AT_A_TIME == FILTERED_AT_A_TIME - 1:
+                await asyncio.sleep(0)
+            matches = not each.unfiltered or self._matches(condition, self._subject(each))
+            if matches is True:
+                held.append(each)
+            else:
+                filtered.append(each.entry_id)
+                errors += matches is not False
+        return Taken(held=held, filtered=filtered, filter_errors=errors, dropped=dropped)
+
+    def _subject(self, held: Held) -> Subject:
+        return Subject(held.topic, held.stream_id, held.fields, self._modes(held.topic))
 
     async def _filtered(
         self,

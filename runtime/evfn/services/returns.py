@@ -45,4 +45,5 @@ class Returns:
             except BrokerError:
                 await self._clock.sleep(later(tries, self._random()))
                 tries += 1
+        subscription.in_flight(source).gave(entries)
         self._on_returned(len(entries))

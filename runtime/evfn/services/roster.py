@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -251,7 +252,8 @@ class Roster:
                 self._random,
                 on_settled=dispatcher.settled,
                 on_fenced=self._lease.fenced,
-                on_problem=lambda problem: dispatcher.blocked(subscription, problem),
+                on_gone=partial(dispatcher.recreate, subscription),
+                on_problem=partial(dispatcher.blocked, subscription, source),
                 on_end=self._on_end,
             )
         return subscription

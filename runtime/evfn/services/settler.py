@@ -5,15 +5,16 @@ While one call is under way the next batch gathers, so batches grow with the loa
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from evfn.broker.connection import later
-from evfn.broker.group import Batch, Entry, Group, Source
+from evfn.broker.group import Batch, Entry, Group, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.listener import Happening
+from evfn.services.in_flight import InFlight
 
 BATCH = 1000
 HELD_RETRY = timedelta(seconds=1)
@@ -39,6 +40,7 @@ class Settling:
 class Settler:
     """`on_settled` gets the number of deliveries settled and what to tell; `on_fenced` ends the instance's lease.
 
+    `on_gone` makes a group again that vanished, and puts what is held back on its list; it does not raise.
     `on_end` gets each task of its own when it is over: one that ended by an error must not pass unseen.
     """
 
@@ -51,6 +53,7 @@ class Settler:
         *,
         on_settled: Callable[[int, list[Happening]], None],
         on_fenced: Callable[[], None],
+        on_gone: Callable[[], Awaitable[None]],
         on_problem: Callable[[str | None], None],
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
@@ -60,6 +63,7 @@ class Settler:
         self._random = random
         self._on_settled = on_settled
         self._on_fenced = on_fenced
+        self._on_gone = on_gone
         self._on_problem = on_problem
         self._on_end = on_end
         self._waiting: deque[Settling] = deque()
@@ -69,6 +73,7 @@ class Settler:
         self._troubled = False
         self._stopped = False
         self.last_delivered = b""
+        self.in_flight = InFlight()
 
     def settle(self, settling: Settling) -> None:
         """Settle these, soon and until done."""
@@ -78,6 +83,15 @@ class Settler:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(self._on_end)
+
+    async def restore(self, ids: list[bytes]) -> set[bytes]:
+        """Put these back on the list of a group that was made again; those that are ours now. Raises BrokerError."""
+        fresh = [each for each in ids if each not in self.in_flight.restored]
+        if not fresh:
+            return set()
+        mine = await self._group.restore(self._source, fresh)
+        self.in_flight.restored.update(mine)
+        return set(mine)
 
     def stop(self) -> None:
         """Give up what is not settled: the lease is gone, or the instance ends."""
@@ -143,8 +157,46 @@ class Settler:
             batch = [settling for settling in batch if not any(entry.id in refused for entry in settling.entries)]
         elif not self._blocked:
             self._trouble(None)
+        if not reply.missing:
+            self._told(batch)
+            return
+        try:
+            again = await self._restored(batch, counted=reply.acked > 0)
+        except GroupGone:
+            await self._on_gone()
+            again = batch
+        except BrokerError:
+            again = batch
+        self._waiting.extendleft(reversed(again))
+
+    def _told(self, batch: list[Settling]) -> None:
+        for settling in batch:
+            self.in_flight.gave(settling.acks)
+            self.in_flight.gave(entry.id for entry in settling.entries)
         count = sum(len(settling) for settling in batch)
         self._on_settled(count, [happening for settling in batch for happening in settling.happenings])
+
+    async def _restored(self, batch: list[Settling], *, counted: bool) -> list[Settling]:
+        """What was off the list only because its group vanished and was made again, to be settled once more.
+
+        The rest of the batch is told as settled. Plain acks that were `counted` with it are not counted again.
+        """
+        ids = [each for settling in batch for each in (*settling.acks, *(entry.id for entry in settling.entries))]
+        mine = await self.restore(ids)
+        again: list[Settling] = []
+        for settling in batch:
+            acks = [each for each in settling.acks if each in mine]
+            entries = [each for each in settling.entries if each.id in mine]
+            if not acks and not entries:
+                self._told([settling])
+                continue
+            again.append(Settling(acks, entries, Counter() if counted else settling.counters, settling.happenings))
+            done = Settling(
+                [each for each in settling.acks if each not in mine],
+                [each for each in settling.entries if each.id not in mine],
+            )
+            self._told([done])
+        return again
 
     def _hold(self, settlings: list[Settling]) -> None:
         """Keep these back; they are still pending for us, and tried again until their key is mended."""

@@ -1,21 +1,41 @@
-"""One trigger on one topic: its group, what of it may hold unread entries, and the settling of what was read."""
+"""One trigger on one topic: its group, what of it may hold unread entries, what is held, and the settling of that."""
 
 from evfn.broker.group import Group, Source
+from evfn.services.in_flight import InFlight
 from evfn.services.settler import Settler
 
 
 class Subscription:
-    """A trigger's place on a topic. `hot` sources may hold entries that were not fetched."""
+    """A trigger's place on a topic. `hot` sources may hold entries that were not fetched.
+
+    `served` says in which turn each gave something last; `problems` what is wrong now, by what found it.
+    """
 
     def __init__(self, topic: str, group: Group, settlers: dict[Source, Settler]) -> None:
         self.topic = topic
         self.group = group
         self.settlers = settlers
         self.hot: set[Source] = set(Source)
+        self.served = dict.fromkeys(Source, 0)
         self.wakes = 0
-        self.problem: str | None = None
+        self.problems: dict[object, str] = {}
+
+    def in_flight(self, source: Source) -> InFlight:
+        """What this instance holds of this source."""
+        return self.settlers[source].in_flight
 
     def wake(self, source: Source) -> None:
         """Something may have been added."""
         self.hot.add(source)
         self.wakes += 1
+
+    async def recreate(self) -> str:
+        """Make the vanished group again, and put what is held here back on its list; where it stands now.
+
+        What the inbox held is delivered anew: it is deleted only as it is settled. Raises BrokerError.
+        """
+        settler = self.settlers[Source.TOPIC]
+        settler.in_flight.restored.clear()
+        position = await self.group.recreate(settler.last_delivered.decode())
+        await settler.restore(list(settler.in_flight.ids))
+        return position

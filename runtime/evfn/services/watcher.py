@@ -62,7 +62,7 @@ class Watcher:
             self._reset()  # The dispatchers find out what is wrong, and say it.
         for dispatcher in self._dispatchers():
             for subscription in dispatcher.subscriptions.values():
-                if subscription.problem is not None:
+                if subscription.problems:
                     for source in Source:
                         dispatcher.wake(subscription, source)
 

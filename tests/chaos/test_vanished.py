@@ -1,0 +1,90 @@
+"""What the server gave and never arrived, and groups that vanish: every event still has its effect, once."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from proxy import FaultyProxy
+from sandbox import Sandbox, wait_until
+from servers import FLAVOURS, RealServer
+
+HEAD = "version: 1\nname: sandbox\nsettings: {lease: 1s}\n"
+SLOW = """
+import time
+
+def run(event):
+    note(event.data["n"])
+    time.sleep(0.1)
+    while os.path.exists(os.environ["JOURNAL"] + ".hold"):
+        time.sleep(0.01)
+    return event.data["n"]
+"""
+
+
+@pytest.fixture(params=FLAVOURS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    server = RealServer(request.param, tmp_path_factory.mktemp("s")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def box(sandbox: Sandbox, server: RealServer) -> Sandbox:
+    sandbox.environment["EVFN_REDIS_URL"] = server.url
+    sandbox.manifest(
+        "slow: {topic: work, function: 'slow:run', emits: done, start: earliest, workers: {max: 2}}", head=HEAD
+    )
+    sandbox.function("slow", SLOW)
+    return sandbox
+
+
+def effects(server: RealServer) -> int:
+    return int(server.command("XLEN", "done")[1:])
+
+
+def test_f27_a_destroyed_group_loses_nothing_that_runs_anywhere(box: Sandbox, server: RealServer) -> None:
+    """XGROUP DESTROY while two machines run events: both put theirs back, each event has its effect once."""
+    hold = Path(f"{box.journal}.hold")
+    with ExitStack() as running:
+        for name in ("one", "two"):
+            (box.folder / name).mkdir()
+            running.enter_context(box.running("--state", str(box.folder / name)))
+        # Who knows that the function is slow takes no more than its workers can begin.
+        box.emit("work", *({"n": n} for n in range(20)))
+        wait_until(lambda: effects(server) == 20, description="both know how slow it is")
+        hold.touch()
+        box.emit("work", *({"n": n} for n in range(20, 30)))
+        wait_until(lambda: len(box.notes()) == 24, description="both workers of both machines run one")
+        assert server.command("XGROUP", "DESTROY", "work", "sandbox/slow") == b":1"
+        hold.unlink()
+        wait_until(lambda: effects(server) == 30, description="what ran has its effect, and what waited")
+        box.emit("work", {"n": 30})
+        wait_until(lambda: effects(server) == 31, description="what comes later runs")
+    status = box.status("slow")
+    assert (status["succeeded"], status["emitted"], status["pending"], status["lag"]) == (31, 31, 0, 0)
+
+
+async def test_f30_a_lost_fetch_reply(box: Sandbox, server: RealServer) -> None:
+    """Events delivered to an instance whose connection broke before they arrived run within a lease or two, once."""
+    async with FaultyProxy(server.path) as proxy:
+        with await asyncio.to_thread(started, box, proxy.url) as running:
+            await asyncio.to_thread(box.emit, "work", {"n": 0})
+            await asyncio.to_thread(wait_until, lambda: effects(server) == 1, description="the function is loaded")
+            proxy.lose_reply_to(b"STREAMS\r\n$4\r\nwork\r\n")
+            await asyncio.to_thread(box.emit, "work", *({"n": n} for n in range(1, 4)))
+            await asyncio.to_thread(wait_until, lambda: effects(server) == 4, description="all have their effect")
+            assert proxy.cuts == 1
+            await asyncio.to_thread(running.close)
+    status = await asyncio.to_thread(box.status, "slow")
+    assert (status["succeeded"], status["emitted"], status["pending"]) == (4, 4, 0)
+    assert sorted(box.notes()) == ["0", "1", "2", "3"]
+
+
+def started(box: Sandbox, url: str) -> ExitStack:
+    """An instance on its way to the server by this URL; whoever emits goes straight there."""
+    running = ExitStack()
+    running.enter_context(box.running("--redis", url))
+    return running
