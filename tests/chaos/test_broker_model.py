@@ -82,7 +82,6 @@ BROKEN = {
         "for undo = 1, 0 do",
     ),
     "settle leaves the inbox's entries": ("settle", "if inbox then redis.pcall('XDEL', stream, id) end", ""),
-    "settle forgets a retry's time": ("settle", "local due = now + tonumber(ARGV[first])", "local due = now"),
     "claim leaves the dead their lease": ("claim", "if beats then redis.call('HDEL', instances, owner) end", ""),
     "claim takes from those who beat": ("claim", "if beats and (not dead or", "if beats and false and (not dead or"),
     "claim charges what was handed over": ("claim", "if uncharged then", "if false then"),
@@ -103,6 +102,7 @@ BROKEN = {
 """What a careless edit could make of the scripts: which one, a text in it, and what stands there instead."""
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("bench", ["valkey"], indirect=True)
 @pytest.mark.parametrize("what", BROKEN)
 def test_the_machine_sees_what_is_broken(bench: Bench, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
