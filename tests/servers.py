@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class RealServer:
         self.port = free_port() if tcp else 0
         self._options = list(options)
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -63,6 +65,9 @@ class RealServer:
         for line in self._process.stdout:
             said.append(line)
             if re.search(r"eady to accept connections (at|unix)", line):
+                # It logs on, and would stop for ever at a full pipe.
+                self._reader = threading.Thread(target=self._process.stdout.read, daemon=True)
+                self._reader.start()
                 return self
         pytest.fail(f"{self.flavour} did not start: {''.join(said)}")
 
@@ -91,8 +96,10 @@ class RealServer:
             self._process.kill()
             self._process.wait()
             assert self._process.stdout is not None
+            if self._reader is not None:
+                self._reader.join()
             self._process.stdout.close()
-            self._process = None
+            self._process = self._reader = None
 
     def stop(self) -> None:
         """End it and remove its files."""
