@@ -71,7 +71,7 @@ def test_every_command_knows_the_common_options_and_says_what_the_list_says(proj
         (["invoke", "stor"], "there is no trigger and no function 'stor' (did you mean store?)"),
         (["--manifest", "nowhere.yaml", "status"], "no manifest at"),
         (["--name", "Not A Name", "status"], "cannot be a project's name"),
-        (["--redis", "redis:/slip", "status"], "redis:/slip lacks the host"),
+        (["--redis", "redis:/slip", "status"], "redis:/slip is no server URL; write redis://"),
         (["--redis", "http://host", "status"], "is no server URL"),
     ],
 )
