@@ -1,0 +1,83 @@
+"""The server dies, stalls, fills up or is tampered with: evfn goes on by itself, and no event is lost or doubled."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from chaos.outage import Outage
+from sandbox import Sandbox
+from servers import FLAVOURS, RealServer
+
+AOF = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture(params=FLAVOURS)
+def any_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A server that keeps what it acknowledged, of either kind."""
+    server = RealServer(request.param, tmp_path_factory.mktemp("s"), options=AOF).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """The same, of one kind: for faults in which they do not differ."""
+    server = RealServer("valkey", tmp_path_factory.mktemp("s"), options=AOF).start()
+    yield server
+    server.stop()
+
+
+def test_f23_the_server_is_killed_under_load(sandbox: Sandbox, any_server: RealServer) -> None:
+    """Every event that it acknowledged before kill -9 has its effect, once, and so has what comes after; nobody
+    restarts evfn."""
+    outage = Outage(sandbox, any_server)
+    with sandbox.running() as process:
+        with outage.load():
+            any_server.kill()
+            any_server.start()
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
+
+
+def test_f25_the_server_restarts_again_and_again(sandbox: Sandbox, valkey: RealServer) -> None:
+    """Ten restarts in a row, some while evfn has only just come back: events flow soon after each."""
+    outage = Outage(sandbox, valkey)
+    with sandbox.running() as process:
+        with outage.load():
+            for restart in range(10):
+                valkey.kill()
+                valkey.start()
+                if restart % 3 == 2:
+                    outage.flows()
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
+
+
+def test_f28_scripts_are_flushed_all_the_time(sandbox: Sandbox, any_server: RealServer) -> None:
+    """SCRIPT FLUSH a hundred times a second is no error to anybody."""
+    outage = Outage(sandbox, any_server)
+    with sandbox.running():
+        with outage.load():
+            for _ in range(100):
+                any_server.command("SCRIPT", "FLUSH")
+                time.sleep(0.01)
+        outage.settled()
+        assert "NOSCRIPT" not in sandbox.log.read_text()
+
+
+def test_f35_the_server_stands_still(sandbox: Sandbox, valkey: RealServer) -> None:
+    """A server that hangs for longer than any timeout costs nothing but the time, and nothing is done twice."""
+    outage = Outage(sandbox, valkey)
+    with sandbox.running() as process:
+        with outage.load():
+            os.kill(valkey.pid, signal.SIGSTOP)
+            time.sleep(7)
+            os.kill(valkey.pid, signal.SIGCONT)
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
