@@ -62,6 +62,7 @@ class Instance:
         listener: Listener,
         clock: Clock,
         reopen: Reopen | None,
+        served: set[tuple[str, str]],
     ) -> None:
         self.id = f"{uuid.uuid4().hex[:12]}"
         project = opened.project
@@ -109,6 +110,7 @@ class Instance:
             listener,
             clock,
             draw,
+            served,
             on_due=self._promoter.expect,
             on_end=self._duty_ended,
         )

@@ -38,6 +38,7 @@ class Runtime:
         self._instance: Instance | None = None
         self._stop: Ended | None = None
         self._cause = ""
+        self._served: set[tuple[str, str]] = set()
 
     async def run(self, *, until_idle: bool = False) -> Ended:
         """Serve until stopped; returns why it ended. Raises BrokerError where the server is not usable at all."""
@@ -56,6 +57,7 @@ class Runtime:
                     self._listener,
                     self._clock,
                     None if self._reopen is None else self._read_anew,
+                    self._served,
                 )
                 if self._stop is not None:
                     self._instance.end(self._stop, self._cause)

@@ -19,8 +19,8 @@ from servers import RealServer
 
 HEAD = "version: 1\nname: sandbox\nsettings: {lease: 1s}\n"
 TRIGGERS = """\
-echo: {topic: work, function: 'work:echo', emits: done, start: earliest, workers: {max: 1}}
-plain: {topic: work, function: 'work:plain', start: earliest, workers: {max: 1}}
+echo: {topic: work, function: 'work:echo', emits: done, workers: {max: 1}}
+plain: {topic: work, function: 'work:plain', workers: {max: 1}}
 """
 FUNCTIONS = """
 def echo(event):
@@ -45,6 +45,7 @@ class Outage:
         self.accepted: set[str] = set()
         self.doubtful: set[str] = set()
         self._numbers = count()
+        self._publishing = threading.Lock()
         box.environment["EVFN_REDIS_URL"] = server.url
         box.manifest(TRIGGERS, head=HEAD)
         box.function("work", FUNCTIONS)
@@ -76,6 +77,21 @@ class Outage:
             client.emit("work", {"n": number}, id=number)
         self.accepted.add(number)
         return number
+
+    def lost_all(self) -> None:
+        """FLUSHALL between two events."""
+        with self.nobody_publishes():
+            self.server.command("FLUSHALL")
+            self.forget()
+
+    def nobody_publishes(self) -> threading.Lock:
+        """While this is held, no event is on its way to the server."""
+        return self._publishing
+
+    def forget(self) -> None:
+        """The server lost its data: what was accepted before is gone, and must have no effect any more."""
+        self.accepted.clear()
+        self.doubtful.clear()
 
     def effects(self) -> list[str]:
         """What `echo` emitted, in order; nothing while the server is away."""
@@ -113,11 +129,12 @@ class Outage:
         with Client(self.server.url, deadline=timedelta(milliseconds=300)) as client:
             while not stop.wait(PAUSE):
                 number = str(next(self._numbers))
-                try:
-                    client.emit("work", {"n": number}, id=number)
-                except PublishUnknown:
-                    self.doubtful.add(number)
-                except BrokerError:
-                    continue
-                else:
-                    self.accepted.add(number)
+                with self._publishing:
+                    try:
+                        client.emit("work", {"n": number}, id=number)
+                    except PublishUnknown:
+                        self.doubtful.add(number)
+                    except BrokerError:
+                        continue
+                    else:
+                        self.accepted.add(number)

@@ -1,6 +1,7 @@
 """The server dies, stalls, fills up or is tampered with: evfn goes on by itself, and no event is lost or doubled."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -56,6 +57,50 @@ def test_f25_the_server_restarts_again_and_again(sandbox: Sandbox, valkey: RealS
             outage.flows()
         outage.settled()
         assert process.poll() is None
+
+
+def test_f26_the_server_loses_everything_under_load(sandbox: Sandbox, any_server: RealServer) -> None:
+    """After FLUSHALL, however often, all events that were accepted since then run, also those from before anybody
+    noticed; what ran at that moment has no effect afterwards, and it is said."""
+    outage = Outage(sandbox, any_server)
+    with sandbox.running() as process:
+        with outage.load():
+            for _ in range(3):
+                outage.lost_all()
+                outage.flows()
+        outage.settled()
+        assert process.poll() is None
+        assert "lost its lease" in sandbox.log.read_text()
+
+
+def test_f26_the_server_comes_back_without_its_data(sandbox: Sandbox, valkey: RealServer) -> None:
+    """A restart on an empty folder is the same: all that is accepted afterwards runs."""
+    outage = Outage(sandbox, valkey)
+    with sandbox.running() as process:
+        with outage.load():
+            with outage.nobody_publishes():
+                valkey.kill()
+                shutil.rmtree(valkey.folder / "appendonlydir")
+                valkey.start()
+                outage.forget()
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
+
+
+def test_f26_streams_alone_are_deleted(sandbox: Sandbox, any_server: RealServer) -> None:
+    """DEL of a topic under load takes its group along; both come back, and what is published then runs."""
+    outage = Outage(sandbox, any_server)
+    with sandbox.running() as process:
+        with outage.load():
+            for _ in range(3):
+                with outage.nobody_publishes():
+                    any_server.command("DEL", "work", "done")
+                    outage.forget()
+                outage.flows()
+        outage.settled()
+        assert process.poll() is None
+        assert "was gone" in sandbox.log.read_text()
 
 
 def test_f28_scripts_are_flushed_all_the_time(sandbox: Sandbox, any_server: RealServer) -> None:

@@ -1,7 +1,7 @@
 """Where triggers begin: their groups on their topics, made, moved or made again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -57,17 +57,26 @@ class Starter:
         self._keys = keys
 
     async def start(
-        self, group: str, patterns: Sequence[str], topics: Sequence[str], start: Start
+        self,
+        group: str,
+        patterns: Sequence[str],
+        topics: Sequence[str],
+        start: Start,
+        *,
+        served: Collection[str] = frozenset(),
     ) -> list[Started | BrokerError]:
         """Make a trigger's groups on the topics it has now, and remember that its start is decided.
 
         What one topic's keys refuse stands as an error in its place (KeyTaken names the key); the others are started
         all the same. A topic that an earlier decision's patterns match, but that has no group, was not there then.
+        The same holds for those that the caller has `served` before: a server that lost its data remembers neither
+        group nor decision, and what it has got since then must not be left out.
         """
         decision = await self.decision(group)
         known = [] if decision is None else [Pattern.compile(each) for each in decision.patterns]
         calls = [
-            _call(self._keys, topic, group, start, late=any(each.matches(topic) for each in known)) for topic in topics
+            _call(self._keys, topic, group, start, late=topic in served or any(each.matches(topic) for each in known))
+            for topic in topics
         ]
         result: list[Started | BrokerError] = []
         for topic, reply in zip(topics, await START.run_many(self._connection, calls), strict=True):

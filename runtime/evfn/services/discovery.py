@@ -33,11 +33,21 @@ class Discovery:
         found = await discover(self._connection, self._keys, list(self._patterns.values())) if self._patterns else set()
         return {trigger.name: self._topics_of(trigger, found) for trigger in self._project.triggers}
 
-    async def start(self, trigger: Trigger, topics: list[str], *, quiet: Collection[Action] = frozenset()) -> list[str]:
-        """Make the trigger's groups on these topics; what a person might not expect, in a line each."""
+    async def start(
+        self,
+        trigger: Trigger,
+        topics: list[str],
+        *,
+        quiet: Collection[Action] = frozenset(),
+        served: Collection[str] = frozenset(),
+    ) -> list[str]:
+        """Make the trigger's groups on these topics; what a person might not expect, in a line each.
+
+        Those `served` before begin at the beginning where the server lost its data.
+        """
         said: list[str] = []
         group = self._project.group(trigger.name)
-        for started in await self._starter.start(group, trigger.topics, topics, trigger.start):
+        for started in await self._starter.start(group, trigger.topics, topics, trigger.start, served=served):
             if isinstance(started, BrokerError):
                 said.append(f"{trigger.name}: {started}")
             elif started.action in quiet:

@@ -47,7 +47,11 @@ class Place:
 
 
 class Roster:
-    """`on_end` gets each task of a part when it is over: one that ended by an error must not pass unseen."""
+    """`on_end` gets each task of a part when it is over: one that ended by an error must not pass unseen.
+
+    `served` are the triggers with their topics that this process has served so far, under whatever lease: on these
+    nothing may be left out, also where the server has forgotten all of it.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Roster:
         listener: Listener,
         clock: Clock,
         random: Callable[[], float],
+        served: set[tuple[str, str]],
         *,
         on_due: Callable[[Subscription, int], None],
         on_end: Callable[[asyncio.Task[None]], None],
@@ -77,6 +82,7 @@ class Roster:
         self._listener = listener
         self._clock = clock
         self._random = random
+        self._served = served
         self._on_due = on_due
         self._on_end = on_end
         self._discovery = Discovery(connection, project)
@@ -191,6 +197,8 @@ class Roster:
             self._watcher.remove(subscription)
         await dispatcher.close()
         self.dispatchers.remove(dispatcher)
+        # Whoever adds it again later decides its start anew.
+        self._served.difference_update({each for each in self._served if each[0] == dispatcher.trigger.name})
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -234,8 +242,11 @@ class Roster:
 
     async def _subscribe(self, dispatcher: Dispatcher, topics: set[str]) -> None:
         """Make the groups on these topics where they are missing, and fetch from those not fetched from before."""
-        for text in await self._discovery.start(dispatcher.trigger, sorted(topics)):
+        name = dispatcher.trigger.name
+        served = {topic for topic in topics if (name, topic) in self._served}
+        for text in await self._discovery.start(dispatcher.trigger, sorted(topics), served=served):
             self._listener.tell(Warned(text))
+        self._served.update((name, topic) for topic in topics)
         for topic in sorted(topics - dispatcher.subscriptions.keys()):
             subscription = self._subscription(dispatcher, topic)
             dispatcher.add(subscription)
