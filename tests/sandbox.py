@@ -103,8 +103,8 @@ class Sandbox:
         return [json.loads(self.evfn("dlq", "show", trigger, each, "--json").stdout) for each in names]
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """`evfn run` in the background, ready when the block begins, ended with it."""
+    def running(self, *arguments: str, ready: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
+        """`evfn run` in the background, as a rule ready when the block begins, ended with it."""
         log = self.folder / f"run-{time.monotonic_ns()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -118,7 +118,7 @@ class Sandbox:
         self.log = log
         try:
             wait_until(
-                lambda: process.poll() is not None or b"watching" in log.read_bytes(),
+                lambda: not ready or process.poll() is not None or b"watching" in log.read_bytes(),
                 description="evfn run says watching",
             )
             yield process

@@ -19,7 +19,7 @@ from evfn.broker.promote import any_waiting
 from evfn.broker.topics import SLOW_KEYS, is_slow
 from evfn.broker.watch import Watch
 from evfn.clock import Clock
-from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.errors import BrokerError
 from evfn.instance_lock import InstanceLock
 from evfn.listener import Listener, Started, Stopping, Warned, Watched
 from evfn.project import OpenedProject, Reopen
@@ -117,6 +117,8 @@ class Instance:
         self._cause = ""
         self._abort = False
         self._lost = False
+        self.began = False
+        """Whether it ever had its lease."""
 
     @property
     def dispatchers(self) -> list[Dispatcher]:
@@ -128,6 +130,7 @@ class Instance:
         lock = InstanceLock.acquire(self._place.state_dir, self.id, self._place.server)
         try:
             await self._instances.register(self.id)
+            self.began = True
             beating = asyncio.create_task(self._heartbeat.run())
             beating.add_done_callback(self._duty_ended)
             try:
@@ -202,8 +205,8 @@ class Instance:
             await self._roster.close()
 
     async def _deregister(self) -> None:
-        """What is left is anybody's at the next beat; where the server does not answer, after the lease."""
-        with contextlib.suppress(BrokerUnavailable):
+        """What is left is anybody's at the next beat; where the server does not take it, after the lease."""
+        with contextlib.suppress(BrokerError):
             await self._instances.deregister(self.id)
 
     async def _say_who_shares(self) -> None:

@@ -5,7 +5,7 @@ from random import random
 
 from evfn.broker.connection import Connection, later
 from evfn.clock import Clock, SystemClock
-from evfn.errors import BrokerUnavailable
+from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.instance import Ended, Instance
 from evfn.listener import Listener, Warned
 from evfn.project import OpenedProject, Reopen
@@ -46,6 +46,8 @@ class Runtime:
         heart = await Connection.open(self._place.server, clock=self._clock)
         template = Template()
         tries = 0
+        began = False
+        said = ""
         try:
             while True:
                 self._instance = Instance(
@@ -63,15 +65,21 @@ class Runtime:
                     self._instance.end(self._stop, self._cause)
                 try:
                     ended = await self._instance.run(until_idle=until_idle)
-                except BrokerUnavailable as error:
-                    # While it runs an instance waits for its server; this one could not begin.
+                except BrokerError as error:
+                    # While it runs an instance waits for its server; this one could not begin, or not go on. What has
+                    # worked before is worth waiting for whatever the reason: somebody may mend a password, or a right.
+                    began = began or self._instance.began
+                    if not began and not isinstance(error, BrokerUnavailable):
+                        raise
                     if self._stop is not None:
                         return self._stop
-                    self._listener.tell(Warned(f"{error}; trying again until it does"))
+                    if str(error) != said:
+                        said = str(error)
+                        self._listener.tell(Warned(f"{said}; trying again until it does"))
                     await self._clock.sleep(later(tries, random()))
                     tries += 1
                     continue
-                tries = 0
+                tries, began, said = 0, True, ""
                 if ended is not Ended.FENCED:
                     return ended
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from chaos.outage import Outage
-from sandbox import Sandbox
+from sandbox import Sandbox, wait_until
 from servers import FLAVOURS, RealServer
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
@@ -126,3 +126,58 @@ def test_f35_the_server_stands_still(sandbox: Sandbox, valkey: RealServer) -> No
             outage.flows()
         outage.settled()
         assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (("CLIENT", "PAUSE", "2000", "WRITE"), b"+OK"),
+        (("DEBUG", "SLEEP", "2"), b"+OK"),
+        (("EVAL", "local stop = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < stop do end", "0"), b"$-1"),
+    ],
+    ids=["writes are paused", "it is asleep", "it is busy with a script"],
+)
+def test_f35_the_server_is_kept_busy(
+    sandbox: Sandbox, any_server: RealServer, command: tuple[str, ...], answer: bytes
+) -> None:
+    """While somebody keeps it busy evfn waits; what was sent meanwhile is done once."""
+    outage = Outage(sandbox, any_server)
+    any_server.command("CONFIG", "SET", "lua-time-limit", "100")
+    with sandbox.running() as process:
+        with outage.load():
+            assert any_server.command(*command) == answer
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
+
+
+def test_f36_the_server_is_full(sandbox: Sandbox, any_server: RealServer) -> None:
+    """At maxmemory a publish fails and names OOM, what was accepted is finished all the same, and it goes on as soon
+    as there is room."""
+    outage = Outage(sandbox, any_server)
+    with sandbox.running() as process:
+        with outage.load():
+            any_server.command("CONFIG", "SET", "maxmemory", "1")
+            said = sandbox.evfn("emit", "work", '{"n": "refused"}', expect=1).stderr
+            assert "OOM" in said
+            accepted = set(outage.accepted)
+            wait_until(lambda: accepted <= set(outage.effects()), description="what was accepted is finished")
+            any_server.command("CONFIG", "SET", "maxmemory", "0")
+            outage.flows()
+        outage.settled()
+        assert process.poll() is None
+    assert "refused" not in sandbox.notes()
+    assert sandbox.evfn("status").returncode == 0
+
+
+def test_f36_an_instance_starts_on_a_full_server(sandbox: Sandbox, any_server: RealServer) -> None:
+    """It says what it waits for, and begins as soon as there is room."""
+    outage = Outage(sandbox, any_server)
+    any_server.command("CONFIG", "SET", "maxmemory", "1")
+    with sandbox.running(ready=False) as process:
+        wait_until(lambda: "OOM" in sandbox.log.read_text(), description="it says why it cannot begin")
+        assert process.poll() is None
+        any_server.command("CONFIG", "SET", "maxmemory", "0")
+        wait_until(lambda: "watching" in sandbox.log.read_text(), description="it begins")
+        outage.flows()
+        assert sandbox.log.read_text().count("OOM") == 1
