@@ -186,3 +186,54 @@ async def test_a_server_that_comes_late_is_watched(server: RealServer, connectio
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await through.close()
+
+
+async def test_a_stream_this_user_may_not_read_does_not_stop_polling_the_others(
+    server: RealServer, connection: Connection
+) -> None:
+    await connection.call("ACL", "SETUSER", "weak", "reset", "on", ">pw", "~*", "+@all", "-client|tracking")
+    weak = await Connection.open(f"unix://weak:pw@{server.path}", clock=SystemClock())
+    await connection.call("ACL", "SETUSER", "weak", "resetkeys", "~a")
+    async with watching(weak, "secret", "a") as seen:
+        assert seen.watch.polling
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+    await weak.close()
+    await connection.call("ACL", "DELUSER", "weak")
+
+
+async def test_a_password_that_is_changed_for_a_while_is_no_reason_to_poll(
+    server: RealServer, connection: Connection
+) -> None:
+    await connection.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "+@all")
+    some = await Connection.open(f"unix://some:pw@{server.path}", clock=SystemClock())
+    async with watching(some, "a") as seen:
+        await connection.call("ACL", "SETUSER", "some", "resetpass", ">other")
+        server.command("CLIENT", "KILL", "USER", "some")
+        await wait_until(lambda: not seen.watch.connected, "the watch lost its connection")
+        assert not seen.watch.polling
+        await connection.call("ACL", "SETUSER", "some", "resetpass", ">pw")
+        await wait_until(lambda: seen.resets >= 2, "the watch is up again")
+        await connection.call("XADD", "a", "*", "n", "1")
+        await seen.until("a")
+        assert not seen.warnings
+    await some.close()
+    await connection.call("ACL", "DELUSER", "some")
+
+
+async def test_the_right_to_pushes_is_asked_for_again(
+    server: RealServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "ASK_AGAIN", watch_module.POLL)
+    await connection.call("ACL", "SETUSER", "weak", "reset", "on", ">pw", "~*", "+@all", "-client|tracking")
+    weak = await Connection.open(f"unix://weak:pw@{server.path}", clock=SystemClock())
+    async with watching(weak, "a") as seen:
+        assert seen.watch.polling
+        await connection.call("ACL", "SETUSER", "weak", "+client|tracking")
+        await wait_until(lambda: seen.watch.connected, "the server pushes")
+        assert not seen.watch.polling
+        assert len(seen.warnings) == 1
+    await weak.close()
+    await connection.call("ACL", "DELUSER", "weak")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from random import random
-from typing import Any
+from typing import Any, cast
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -23,6 +23,8 @@ from evfn.errors import BrokerError, BrokerUnavailable
 
 NEWEST = Script("newest", "...")
 POLL = timedelta(milliseconds=100)
+ASK_AGAIN = timedelta(seconds=30)
+"""How long streams are polled before the server is asked again to push: the right may have been given."""
 CHECK = timedelta(seconds=2)
 """How often an idle connection is asked for a sign of life; as long again and it is given up."""
 _ARMED_AT_ONCE = 1_000
@@ -38,7 +40,7 @@ class Watch:
         self._on_warning = on_warning
         self.on_wake: Callable[[str], None] = lambda key: None
         self.on_reset: Callable[[], None] = lambda: None
-        self.polling = False
+        self._polling_until: float | None = None
         self._keys: dict[str, None] = {}
         self._to_arm: dict[str, None] = {}
         self._awaited: deque[str | None] = deque()
@@ -57,6 +59,11 @@ class Watch:
         self._to_arm[key] = None
         if not self._gathering:
             self._flush()
+
+    @property
+    def polling(self) -> bool:
+        """Whether all streams are looked at again and again, for the server does not push."""
+        return self._polling_until is not None
 
     @property
     def connected(self) -> bool:
@@ -79,36 +86,34 @@ class Watch:
         tries = 0
         while True:
             try:
-                if self.polling:
+                if self._polling_until is not None and self._connection.clock.monotonic() < self._polling_until:
                     await self.look()
                     await self._connection.clock.sleep(POLL)
                 else:
                     await self._listen()
                 tries = 0
-            except BrokerUnavailable:
+            except BrokerError:
                 await self._connection.clock.sleep(later(tries, random()))
                 tries += 1
-            except BrokerError as error:
-                if not self.polling:
-                    self.polling = True
-                    self._on_warning(
-                        f"{self._connection.server} does not push changes to this user ({error}); "
-                        f"streams are polled every {POLL // timedelta(milliseconds=1)} ms instead"
-                    )
-                else:
-                    await self._connection.clock.sleep(later(tries, random()))
-                    tries += 1
 
     async def _listen(self) -> None:
-        """One connection's life. Returns after it broke; raises BrokerError where it cannot be set up."""
+        """One connection's life. Returns after it broke, or where the server does not push; raises BrokerError where
+        there is none."""
         one = link(self._connection.url, protocol=3)
         try:
             await one.connect()  # type: ignore[no-untyped-call]
             await one.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
-            await one.read_response()
+            refusal = await self._refusal(one)
         except (RedisError, OSError, TimeoutError) as error:
             await one.disconnect(nowait=True)
             raise translate(error, self._connection.server, sent=False) from error
+        if refusal is not None:
+            await one.disconnect(nowait=True)
+            if isinstance(refusal, BrokerUnavailable):
+                raise refusal
+            self._poll(refusal)
+            return
+        self._polling_until = None
         one.on_push(self._pushed)
         self._link = one
         checking = asyncio.create_task(self._check(one))
@@ -117,8 +122,9 @@ class Watch:
             while True:
                 try:
                     reply = await one.read_response(timeout=math.inf, push_request=True)
-                except ResponseError as refusal:
-                    self._unarmed(self._awaited.popleft(), translate(refusal, self._connection.server, sent=True))
+                except ResponseError as error:
+                    key = self._awaited.popleft() if self._awaited else None
+                    self._unarmed(key, translate(error, self._connection.server, sent=True))
                     continue
                 # None: a callback raised, which redis-py logs; no command sent here is answered by it.
                 if reply is not None and reply is not _PUSHED and self._awaited:
@@ -132,6 +138,22 @@ class Watch:
             with suppress(asyncio.CancelledError):
                 await checking
             await one.disconnect(nowait=True)
+
+    async def _refusal(self, one: Link) -> BrokerError | None:
+        """Why the server does not push, or not now."""
+        try:
+            await one.read_response()
+        except ResponseError as error:
+            return translate(error, self._connection.server, sent=True)
+        return None
+
+    def _poll(self, refusal: BrokerError) -> None:
+        if not self.polling:
+            self._on_warning(
+                f"{self._connection.server} does not push changes to this user ({refusal}); "
+                f"streams are polled every {POLL // timedelta(milliseconds=1)} ms instead"
+            )
+        self._polling_until = self._connection.clock.monotonic() + ASK_AGAIN.total_seconds()
 
     def _arm_all(self) -> None:
         self._to_arm.update(self._keys)
@@ -194,7 +216,7 @@ class Watch:
         for at in range(0, len(keys), _ARMED_AT_ONCE):
             chunk = keys[at : at + _ARMED_AT_ONCE]
             try:
-                ids = await NEWEST.run(self._connection, chunk, [])
+                ids = await self._newest_of(chunk)
             except BrokerUnavailable:
                 self._newest.clear()
                 raise
@@ -205,3 +227,13 @@ class Watch:
                     self.on_wake(key)
         if fresh:
             self.on_reset()
+
+    async def _newest_of(self, keys: list[str]) -> list[bytes]:
+        try:
+            return cast("list[bytes]", await NEWEST.run(self._connection, keys, []))
+        except BrokerUnavailable:
+            raise
+        except BrokerError:
+            # A script is refused as a whole where this user lacks the right to one of its keys.
+            replies = await self._connection.pipeline([("XREVRANGE", key, "+", "-", "COUNT", 1) for key in keys])
+            return [b"" if isinstance(reply, BrokerError) or not reply else reply[0][0] for reply in replies]

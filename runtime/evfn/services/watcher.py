@@ -45,14 +45,15 @@ class Watcher:
 
     async def run(self) -> None:
         """Sweep until cancelled; the watch itself runs on its own connection."""
-        watching = asyncio.create_task(self._watch.run())
-        try:
-            while True:
-                await self._clock.sleep(SWEEP)
-                await self.run_once()
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            # Where one of the two ends, so does the other: a watch that died unseen would leave only the sweeps.
+            group.create_task(self._watch.run())
+            group.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP)
+            await self.run_once()
 
     async def run_once(self) -> None:
         """Wake what changed unnoticed since the last sweep, and what had a problem: it may be mended."""
