@@ -57,6 +57,10 @@ class FaultyProxy:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}" if self._tcp else f"unix://{self.path}"
 
+    def lead_to(self, server: Path) -> None:
+        """Connections from now on go to another server."""
+        self._server = server
+
     @property
     def connections(self) -> int:
         """How many clients are connected now."""

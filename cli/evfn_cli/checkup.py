@@ -13,7 +13,7 @@ from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say
-from evfn_cli.server import PATIENCE, server_url
+from evfn_cli.server import PATIENCE, ready, server_url
 
 _MOUNTS = Path("/proc/mounts")
 
@@ -43,7 +43,7 @@ async def examine(opened: Opened) -> tuple[str, list[Finding]]:
 
 async def _answers(connection: Connection) -> None:
     try:
-        await connection.wait_ready(PATIENCE)
+        await ready(connection, PATIENCE)
     except BrokerUnavailable:
         raise
     except BrokerError:

@@ -14,7 +14,6 @@ import click
 from evfn import instance_lock
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
-from evfn.errors import BrokerUnavailable
 from evfn.listener import TriggerState
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
@@ -22,8 +21,8 @@ from evfn_cli import editor_schema
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.log import MOMENT_SECONDS, Log
 from evfn_cli.opened import Opened, reopen
-from evfn_cli.render import escape, out, say
-from evfn_cli.server import again, server_url
+from evfn_cli.render import out, say
+from evfn_cli.server import again, ready, server_url
 from evfn_cli.snapshot import snapshot
 from evfn_cli.states import States
 
@@ -106,11 +105,7 @@ class Run:
         """Until the server serves. Raises BrokerError at once for what waiting cannot mend."""
         connection = await Connection.open(url, clock=SystemClock())
         try:
-            try:
-                await connection.probe()
-            except BrokerUnavailable as error:
-                say(f"{escape(str(error))}; trying again until it does")
-                await connection.wait_ready()
+            await ready(connection)
             if self._opened.location.server.url is not None:
                 await warn_of_grave(connection)
         finally:

@@ -17,6 +17,8 @@ from evfn_cli.render import escape, say
 
 PATIENCE = timedelta(seconds=3)
 """How long a command waits for a server that does not serve right now; `run` waits for ever."""
+UNSAID = timedelta(seconds=1)
+"""How long anybody waits without a word."""
 
 TRIES = 5
 
@@ -60,13 +62,26 @@ async def connected(opened: Opened) -> AsyncIterator[Connection]:
     async with server_url(opened.location) as url:
         connection = await Connection.open(url, clock=SystemClock())
         try:
-            await connection.wait_ready(PATIENCE)
+            await ready(connection, PATIENCE)
             if opened.location.server.url is None:
                 for said in await again(Discovery(connection, opened.project).start_all):
                     say(escape(said))
             yield connection
         finally:
             await connection.close()
+
+
+async def ready(connection: Connection, patience: timedelta | None = None) -> None:
+    """Wait until the server serves, for ever or this long, and soon say what for.
+
+    Raises BrokerError where it cannot be used, BrokerUnavailable when the time is up.
+    """
+    try:
+        await connection.wait_ready(UNSAID)
+    except BrokerUnavailable as error:
+        left = None if patience is None else patience - UNSAID
+        say(f"{escape(str(error))}; trying again {'until it does' if left is None else f'for {left.seconds} s'}")
+        await connection.wait_ready(left)
 
 
 async def again(call: Callable[[], Awaitable[T]]) -> T:

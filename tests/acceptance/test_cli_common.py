@@ -120,14 +120,16 @@ def test_outside_of_a_project_it_says_what_it_looked_for(tmp_path: Path) -> None
     ],
 )
 def test_a_server_that_cannot_be_reached_is_named_without_its_password(project: Sandbox, url: str, said: str) -> None:
-    """One line that says which and why, after the line that says where the URL came from (I29)."""
+    """One line soon and one at the end say which and why, after the one that says where the URL came from (I29)."""
     done = project.evfn("status", "--redis", url, expect=1)
     assert "sesame" not in done.stdout + done.stderr
-    first, last = done.stderr.splitlines()
+    first, soon, last = done.stderr.splitlines()
     assert first.startswith("server: ")
     assert first.endswith("(from --redis)")
     assert last.startswith("error: ")
     assert said in last
+    assert said in soon
+    assert soon.endswith("; trying again for 2 s")
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", ">&- 2>&- <&-"])

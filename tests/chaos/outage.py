@@ -39,7 +39,7 @@ class Outage:
     `echo` has an effect for each event, `plain` leaves a note and is only acked.
     """
 
-    def __init__(self, box: Sandbox, server: RealServer) -> None:
+    def __init__(self, box: Sandbox, server: RealServer, *, head: str = HEAD) -> None:
         self.box = box
         self.server = server
         self.accepted: set[str] = set()
@@ -47,7 +47,7 @@ class Outage:
         self._numbers = count()
         self._publishing = threading.Lock()
         box.environment["EVFN_REDIS_URL"] = server.url
-        box.manifest(TRIGGERS, head=HEAD)
+        box.manifest(TRIGGERS, head=head)
         box.function("work", FUNCTIONS)
 
     @contextmanager
@@ -70,6 +70,11 @@ class Outage:
         wait_until(lambda: number in self._noted(), description="a new event is run", patience=within)
         wait_until(lambda: number in self.effects(), description="a new event has its effect", patience=within)
 
+    def noted(self, *, within: float = 10.0) -> None:
+        """Wait until an event published from now on has been run by `plain`, at least."""
+        number = self.emit(within)
+        wait_until(lambda: number in self._noted(), description="a new event is run", patience=within)
+
     def emit(self, within: float) -> str:
         """Publish one event that is accepted for certain."""
         number = str(next(self._numbers))
@@ -83,6 +88,15 @@ class Outage:
         with self.nobody_publishes():
             self.server.command("FLUSHALL")
             self.forget()
+
+    def move_to(self, server: RealServer) -> None:
+        """Publish there from now on; what it knows is all that was ever accepted."""
+        self.server = server
+        self.box.environment["EVFN_REDIS_URL"] = server.url
+        self.forget()
+        with redis.Redis.from_url(server.url) as client:
+            entries = client.xrange("work")
+        self.accepted.update(json.loads(fields[b"data"])["n"] for _, fields in entries)
 
     def nobody_publishes(self) -> threading.Lock:
         """While this is held, no event is on its way to the server."""

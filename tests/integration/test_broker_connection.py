@@ -329,3 +329,25 @@ async def test_a_loading_server_is_waited_for() -> None:
 async def test_urls_that_mean_no_server() -> None:
     with pytest.raises(UsageError):
         await open_to("localhost:6379")
+
+
+async def test_a_script_that_lacks_a_right_says_so_in_a_line(server: RealServer, connection: Connection) -> None:
+    """Who reads it cares for the command, not for the place in a script of evfn's."""
+    await connection.call("ACL", "SETUSER", "weak", "reset", "on", ">secret", "~*", "+@all", "-xack")
+    weak = await open_to(f"unix://weak:secret@{server.path}")
+    with pytest.raises(BrokerError, match="NOPERM") as raised:
+        await weak.call("EVAL", "return redis.call('XACK', KEYS[1], 'group', '1-1')", 1, "s")
+    assert "user_script" not in str(raised.value)
+    await weak.close()
+    await connection.call("ACL", "DELUSER", "weak")
+
+
+async def test_waiting_for_a_silent_server_ends_in_time() -> None:
+    """A server that accepts and says nothing counts as unavailable when the patience is over, not when a reply is."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waiting = await open_to(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="does not answer"):
+            await waiting.wait_ready(timedelta(seconds=0.2))
+        assert time.monotonic() - began < 2
+        await waiting.close()

@@ -53,7 +53,7 @@ async def test_a_mark_is_found_from_the_window_before(connection: Connection, ke
     assert await publish(connection, keys, publication()) == Published(stored.stream_id, True)
 
 
-async def test_a_lost_reply_is_repeated_safely(server: RealServer, connection: Connection, keys: Keys) -> None:
+async def test_f29_a_lost_reply_is_repeated_safely(server: RealServer, connection: Connection, keys: Keys) -> None:
     await publish(connection, keys, publication(0))
     async with FaultyProxy(server.path) as proxy:
         through = await Connection.open(proxy.url, clock=SystemClock())

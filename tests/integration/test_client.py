@@ -168,7 +168,7 @@ async def test_those_before_a_bad_one_are_stored_by_chunks(
     assert len(await stored(connection, keys)) == 500
 
 
-async def test_a_lost_reply_stores_nothing_twice(
+async def test_f29_a_lost_reply_stores_nothing_twice(
     server: RealServer, connection: Connection, keys: Keys, emit: Emit
 ) -> None:
     async with FaultyProxy(server.path) as proxy:
@@ -181,7 +181,7 @@ async def test_a_lost_reply_stores_nothing_twice(
     assert events[-1].stream_id == stream_id
 
 
-async def test_an_unknown_outcome_is_raised_as_such(
+async def test_f29_an_unknown_outcome_is_raised_as_such(
     server: RealServer, connection: Connection, keys: Keys, emit: Emit
 ) -> None:
     async with FaultyProxy(server.path) as proxy:

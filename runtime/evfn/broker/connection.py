@@ -18,6 +18,8 @@ from evfn.errors import BrokerError, BrokerUnavailable
 
 __all__ = ["Argument", "Connection", "GroupGone", "KeyTaken", "ReplyLost", "ScriptMissing", "later", "mask"]
 
+_LAST_TRY = 0.1
+"""Seconds that a try needs at least."""
 LINKS = 16
 """Most sockets one connection opens; further calls wait for their turn."""
 
@@ -68,7 +70,7 @@ class Connection:
         await self.call("PING")
 
     async def wait_ready(self, patience: timedelta | None = None) -> Server:
-        """Wait until the server serves, for ever or this long, and probe it.
+        """Wait until the server serves, for ever or this long (also where it does not answer at all), and probe it.
 
         Raises BrokerError at once for what waiting cannot mend (password, version, not a Redis), BrokerUnavailable
         when the time is up.
@@ -76,8 +78,12 @@ class Connection:
         deadline = None if patience is None else self.clock.monotonic() + patience.total_seconds()
         tries = 0
         while True:
+            left = None if deadline is None else max(deadline - self.clock.monotonic(), _LAST_TRY)
             try:
-                return await self.probe()
+                async with asyncio.timeout(left):
+                    return await self.probe()
+            except TimeoutError:
+                raise BrokerUnavailable(f"{self.server} does not answer") from None
             except BrokerUnavailable:
                 if deadline is not None and self.clock.monotonic() >= deadline:
                     raise

@@ -21,6 +21,9 @@ LATER = (
     "NOTREADY",
 )
 """Error codes of a server that may well carry out the same command a moment later."""
+_NOT_PERMITTED_TO_A_SCRIPT = re.compile("ACL failure in script|The user executing the script can't ")
+"""What Valkey and Redis say where a script, allowed itself, comes to a command or key that is not."""
+_IN_A_SCRIPT = re.compile(r" script: (\w+, )?on @user_script:\d+\.?")
 
 
 class ReplyLost(BrokerUnavailable):
@@ -80,6 +83,8 @@ def _refused(error: exceptions.ResponseError, text: str, server: str) -> BrokerE
     if code in LATER:
         words = text if text.startswith(code) else f"{code} {text}"
         return BrokerUnavailable(f"{server} cannot do it now: {words}")
+    if _NOT_PERMITTED_TO_A_SCRIPT.match(text):
+        return BrokerError(f"{server} does not permit it to this user (NOPERM): {_IN_A_SCRIPT.sub('', text)}")
     if code == "NOGROUP":
         return GroupGone(f"{server}: {text}")
     if "DB index is out of range" in text or "invalid DB index" in text:

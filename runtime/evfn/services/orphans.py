@@ -8,7 +8,7 @@ from evfn.broker.group import Claimed, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError
 from evfn.services.dispatcher import Dispatcher
-from evfn.services.in_flight import InFlight
+from evfn.services.in_flight import DOUBTFUL_LOOKS, InFlight
 from evfn.services.subscription import Subscription
 
 EVERY_SWEEP = 12
@@ -63,7 +63,8 @@ class Orphans:
                     except GroupGone:
                         dispatcher.wake(subscription, source)  # It finds out and makes the group again.
                     except BrokerError:
-                        flight.doubtful = max(flight.doubtful, 1)
+                        # Who hung as we asked may still carry out what was sent before.
+                        flight.doubtful = DOUBTFUL_LOOKS
 
     async def _look(self, subscription: Subscription, source: Source) -> Look:
         flight = subscription.in_flight(source)
