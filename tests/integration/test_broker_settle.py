@@ -106,7 +106,7 @@ async def test_a_repeated_call_changes_nothing_twice(connection: Connection, gro
     assert await values(connection, keys.topic("done")) == [[b"a", b"1"]]
 
 
-async def test_a_lost_reply_is_repeated_safely(
+async def test_f31_a_lost_reply_is_repeated_safely(
     server: RealServer, connection: Connection, group: Group, keys: Keys
 ) -> None:
     ids = await deliver(connection, group, 2)
@@ -447,3 +447,31 @@ async def test_a_destroyed_group_takes_no_acks(connection: Connection, group: Gr
     )
     assert (settled.acked, settled.missing) == (0, 2)
     assert await connection.call("EXISTS", keys.topic("done")) == 0
+
+
+async def test_an_emit_without_the_right_to_its_stream_blocks_only_itself(
+    server: RealServer, connection: Connection, group: Group, keys: Keys
+) -> None:
+    ids = await deliver(connection, group, 4)
+    allowed = ("~t:orders.new", "~t:evfn:*", "~t:done")
+    await connection.call("ACL", "SETUSER", "limited", "reset", "on", ">pw", "+@all", *allowed)
+    limited = await Connection.open(f"unix://limited:pw@{server.path}", clock=SystemClock())
+    ours = Group(limited, keys, group.topic, group.group, group.instance)
+    batch = Batch(
+        acks=ids[:1],
+        entries=[
+            Entry.ack(ids[1], [Emit("secret", (b"a", b"1"))], counters={"emitted": 1}),
+            Entry.ack(ids[2], [Emit("done", (b"a", b"2"))], counters={"emitted": 1}),
+            retry(ids[3]),
+        ],
+        counters={"succeeded": 1},
+    )
+    settled = await ours.settle(Source.TOPIC, batch)
+    await limited.close()
+    await connection.call("ACL", "DELUSER", "limited")
+    assert [(each.id, each.key) for each in settled.refused] == [(ids[1], keys.topic("secret"))]
+    assert "NOPERM" in settled.refused[0].error
+    assert settled.acked == 3
+    assert await group.pending(Source.TOPIC) == [(ids[1], 1)]
+    assert await values(connection, keys.topic("done")) == [[b"a", b"2"]]
+    assert (await group.status()).counters == {"succeeded": 1, "emitted": 1, "retried": 1}

@@ -141,6 +141,15 @@ def parts(batch: Batch) -> Iterator[Batch]:
     yield replace(result[-1], counters=batch.counters, last_delivered=batch.last_delivered)
 
 
+def by_streams(batch: Batch) -> list[Batch]:
+    """The batch in parts that each emit to the same streams, what emits nothing first."""
+    apart: dict[frozenset[str], list[Entry]] = {frozenset(): []} if batch.acks else {}
+    for entry in batch.entries:
+        apart.setdefault(frozenset(emit.topic for emit in entry.emits), []).append(entry)
+    first, *rest = sorted(apart.items(), key=lambda each: bool(each[0]))
+    return [replace(batch, entries=first[1]), *(Batch(entries=entries, repeat=batch.repeat) for _, entries in rest)]
+
+
 def _size(entry: Entry) -> int:
     if (why := limits.too_large(entry.emits)) is not None:
         raise ValueError(why)

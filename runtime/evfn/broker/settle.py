@@ -1,10 +1,11 @@
 """Settling: everything that follows from a batch of attempts, in as few atomic calls as the limits allow."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evfn.broker.batch import Batch, Entry, Kind, parts
+from evfn.broker.batch import Batch, Entry, Kind, by_streams, parts
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
 from evfn.broker.scripts import Script
@@ -51,43 +52,52 @@ class Place:
 
 
 async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch) -> Settled:
-    """Settle a batch; entries whose keys are blocked are left out, the rest goes on.
+    """Settle a batch; entries whose keys are blocked, or that this user may not write, are left out, the rest goes on.
 
     After BrokerUnavailable the same batch, with `repeat`, may be settled again: nothing is done twice.
     """
     total = Settled()
     refused: list[Refused] = []
-    for whole in parts(batch):
-        part = whole
-        while True:
-            try:
-                reply, entries = await _call(connection, keys, place, part)
-            except BrokerUnavailable:
-                raise
-            except BrokerError:
-                if not any(entry.traced for entry in part.entries):
-                    raise
+    todo = deque(parts(batch))
+    while todo:
+        part = todo.popleft()
+        try:
+            reply, entries = await _call(connection, keys, place, part)
+        except BrokerUnavailable:
+            raise
+        except BrokerError as error:
+            if any(entry.traced for entry in part.entries):
                 # This user may have no right to the keys of traces; that must not stand in the way of settling.
-                part = replace(part, entries=[replace(each, traced=None) for each in part.entries], repeat=True)
+                todo.appendleft(
+                    replace(part, entries=[replace(each, traced=None) for each in part.entries], repeat=True)
+                )
                 continue
-            if reply[0] != b"BLOCKED":
-                break
-            key = reply[1].decode()
-            rest = [entry for entry in part.entries if not _needs(entry, key, keys, place)]
-            if len(rest) == len(part.entries):
-                return replace(total, blocked=key, refused=refused)
-            refused += [
-                Refused(entry.id, key, "it holds something else")
-                for entry in part.entries
-                if _needs(entry, key, keys, place)
-            ]
-            part = replace(part, entries=rest)
-            if not rest and not part.acks:
-                break
+            if not any(entry.emits for entry in part.entries):
+                raise
+            # Nor must an emit to a stream this user may not write: a script is refused as a whole for one of its keys.
+            apart = by_streams(part)
+            if len(apart) > 1:
+                todo.extendleft(reversed(apart))
+            else:
+                streams = sorted({keys.topic(emit.topic) for entry in part.entries for emit in entry.emits})
+                refused += [Refused(entry.id, ", ".join(streams), str(error)) for entry in part.entries]
+            continue
         if reply[0] == b"FENCED":
             return replace(total, fenced=True, refused=refused)
         if reply[0] == b"OK":
             total = _add(total, part, entries, reply, refused)
+            continue
+        key = reply[1].decode()
+        rest = [entry for entry in part.entries if not _needs(entry, key, keys, place)]
+        if len(rest) == len(part.entries):
+            return replace(total, blocked=key, refused=refused)
+        refused += [
+            Refused(entry.id, key, "it holds something else")
+            for entry in part.entries
+            if _needs(entry, key, keys, place)
+        ]
+        if rest or part.acks:
+            todo.appendleft(replace(part, entries=rest))
     return replace(total, refused=refused)
 
 
