@@ -90,7 +90,7 @@ class Dispatcher:
         self._fetching = False
         self._tries = 0
         self._turn = 0
-        self._returns = Returns(clock, random, self._returned)
+        self._returns = Returns(clock, random, on_returned=self._returned, on_gone=self.recreate)
         self._verdicts = Verdicts(
             trigger,
             self._intake.followed,
