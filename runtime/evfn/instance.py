@@ -25,6 +25,7 @@ from evfn.listener import Listener, Started, Stopping, Warned, Watched
 from evfn.project import OpenedProject, Reopen
 from evfn.services.claimer import Claimer
 from evfn.services.dispatcher import Dispatcher
+from evfn.services.foreign_trims import ForeignTrims
 from evfn.services.heartbeat import Heartbeat
 from evfn.services.neighbours import Neighbours
 from evfn.services.orphans import Orphans
@@ -156,6 +157,11 @@ class Instance:
             )
         await self._say_who_shares()
         self._listener.tell(Started(self._roster.project.name, self.id, mask(self._place.server), self._watched()))
+        foreign_trims = ForeignTrims(
+            self._connection, self._keys, lambda: self.dispatchers, self._listener, self._clock
+        )
+        # Once something is fetched, the server cannot tell any more what was trimmed before.
+        await foreign_trims.run_once()
         loads = asyncio.create_task(self._roster.load())
         orphans = Orphans(lambda: self.dispatchers, self._roster.project.settings.lease, self._clock)
         trimmer = Trimmer(
@@ -173,6 +179,7 @@ class Instance:
             self._watcher.run(),
             self._claimer.run(),
             orphans.run(),
+            foreign_trims.run(),
             self._roster.keep_discovering(),
         ]
         if self._reopen is not None:

@@ -345,6 +345,8 @@ class Dispatcher:
         now_ms = int(self._clock.now().timestamp() * 1000)
         self.unsettled += len(claimed)
         subscription.in_flight(source).took(each.id for each in claimed if each.fields is not None)
+        if trimmed := [each.id for each in claimed if each.fields is None]:
+            settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
         held: list[Held] = []
         for claim in claimed:
             if claim.fields is None:
@@ -388,6 +390,7 @@ class Dispatcher:
             self.unsettled += len(trimmed)
             subscription.in_flight(source).took(trimmed)
             self._drop(subscription, source, trimmed)
+            settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
         rest = [each for each in found if each.fields is not None]
         for charged in (False, True):
             some = [each for each in rest if (each.delivery_count > 1) is charged]

@@ -11,6 +11,7 @@ from evfn.event import TRACED, Subject
 from evfn.filter import Filter, FilterError
 from evfn.listener import FilterFailed, Listener, Warned
 from evfn.outcome import Failure
+from evfn.services import settling
 from evfn.services.held import Held
 from evfn.services.reports import Reports
 from evfn.services.subscription import Subscription
@@ -70,6 +71,8 @@ class Intake:
     ) -> Taken:
         """Sort out one fetch. An entry without fields was trimmed between its delivery and now."""
         dropped = [entry for entry, fields in entries if fields is None]
+        if dropped:
+            settling.warn_trimmed(self._listener, self._trigger, subscription.topic, dropped)
         if source is Source.INBOX:
             inbox = [
                 (entry, self.from_inbox(subscription, entry, fields)) for entry, fields in entries if fields is not None

@@ -1,6 +1,6 @@
 """What a decision becomes for the broker: the entry to settle, with its record or its dead letter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from evfn.broker.dead_letter import DeadLetter as StoredLetter
@@ -13,6 +13,8 @@ from evfn.services.held import Held
 from evfn.settlement import DeadLetter, RetryAt
 from evfn.traceback import format_failure
 
+NAMED = 20
+"""How many ids of trimmed events one warning names."""
 LOG_LINES = 1000
 """How many captured lines of the last attempt a dead letter keeps."""
 SUCCEEDED = Succeeded()
@@ -97,6 +99,13 @@ def dead(
 def warn(listener: Listener, trigger: str, text: str) -> None:
     """One line for the person who watches."""
     listener.tell(Warned(text, trigger))
+
+
+def warn_trimmed(listener: Listener, trigger: str, topic: str, ids: Sequence[bytes]) -> None:
+    """These were given to the trigger, and are gone from the stream before they ran."""
+    named = ", ".join(each.decode() for each in ids[:NAMED]) + (", …" if len(ids) > NAMED else "")
+    events = "1 event" if len(ids) == 1 else f"{len(ids):,} events"
+    warn(listener, trigger, f"{events} of {topic} had been trimmed by somebody before they ran: dropped ({named})")
 
 
 def _attempt(held: Held, outcome: Outcome, failure: Failure, now: datetime) -> Attempt:
