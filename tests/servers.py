@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,21 @@ def binary(flavour: str) -> Path:
 class RealServer:
     """One server process on a Unix socket in `folder`, and with `tcp` on a loopback port as well."""
 
-    def __init__(self, flavour: str, folder: Path, *, tcp: bool = False, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        flavour: str,
+        folder: Path,
+        *,
+        tcp: bool = False,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.flavour = flavour
         self.folder = folder
         self.path = folder / "s"
         self.port = free_port() if tcp else 0
         self._options = list(options)
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -58,7 +67,10 @@ class RealServer:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.path)]
         arguments += ["--dir", str(self.folder), "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
         self._process = subprocess.Popen(
-            [str(binary(self.flavour)), *arguments, *self._options], stdout=subprocess.PIPE, text=True
+            [str(binary(self.flavour)), *arguments, *self._options],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         said = []

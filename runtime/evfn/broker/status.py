@@ -125,7 +125,11 @@ def _find(groups: list[list[Any]] | None, group: str) -> dict[str, Any] | None:
 
 def _counters(flat: list[bytes]) -> dict[str, int]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode("utf-8", "replace"): int(value) for name, value in pairs if value.lstrip(b"-").isdigit()}
+    return {
+        name.decode("utf-8", "replace"): int(value)
+        for name, value in pairs
+        if value.lstrip(b"-").isdigit() and name != b"clock"
+    }
 
 
 def _replay(flat: list[bytes]) -> str | None:

@@ -17,7 +17,19 @@ for _, key in ipairs({retry, bodies, inbox}) do
 end
 
 local time = redis.call('TIME')
-local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now = string.format('%.0f', now_ms)
+-- Set back by more than a second, the clock would hold up every retry for as long: their times go back with it. Where
+-- a full server refuses that, it refuses the first one, and the next call tries again.
+local latest = redis.pcall('HGET', stats, 'clock')
+local back = type(latest) == 'string' and tonumber(latest) - now_ms or 0
+if back > 1000 then
+  local waiting = redis.call('ZRANGE', retry, 0, -1, 'WITHSCORES')
+  for index = 1, #waiting, 2 do
+    local due = string.format('%.0f', tonumber(waiting[index + 1]) - back)
+    if type(redis.pcall('ZADD', retry, 'XX', due, waiting[index])) == 'table' then break end
+  end
+end
 local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
 local moved, bytes, dropped = 0, 0, {}
 for index = 1, #due, 2 do
@@ -42,5 +54,6 @@ end
 -- Counted as delivered when they were first settled; without a body nothing can run them any more.
 if #dropped > 0 then redis.pcall('HINCRBY', stats, 'dropped', #dropped) end
 
+redis.pcall('HSET', stats, 'clock', now)
 local next_due = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
 return {'OK', moved, dropped, next_due or '', now}

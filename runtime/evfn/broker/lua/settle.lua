@@ -56,6 +56,7 @@ if string.find(uses, 'r', 1, true) then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
+local scheduled = false
 
 local acked, taken = 0, 0
 if inbox then
@@ -118,6 +119,7 @@ local function write_retry(first)
     if new == 1 then redis.pcall('HDEL', bodies, invocation) end
     return retry, added.err
   end
+  scheduled = true
 end
 
 -- A trace is read while it grows; whoever does not read it any more must not fill the server.
@@ -204,6 +206,9 @@ for tally = 1, number_of_tallies do
 end
 local unacked = plain - acked + #missing
 if unacked > 0 and not repeated then count('missing', unacked) end
+
+-- By this whoever promotes it sees that the clock was set back meanwhile.
+if scheduled then redis.pcall('HSET', stats, 'clock', string.format('%.0f', now)) end
 
 if last ~= '' then
   -- Ids are compared as text: their numbers may be larger than a Lua number holds exactly.
