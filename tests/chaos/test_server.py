@@ -1,17 +1,23 @@
 """The server dies, stalls, fills up or is tampered with: evfn goes on by itself, and no event is lost or doubled."""
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import redis
 
 from chaos.outage import Outage
+from proxy import FaultyProxy
 from sandbox import Sandbox, wait_until
 from servers import FLAVOURS, RealServer
 
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -181,3 +187,78 @@ def test_f36_an_instance_starts_on_a_full_server(sandbox: Sandbox, any_server: R
         wait_until(lambda: "watching" in sandbox.log.read_text(), description="it begins")
         outage.flows()
         assert sandbox.log.read_text().count("OOM") == 1
+
+
+def test_f38_the_servers_disk_is_full(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MISCONF is named, and over by itself when there is space again; nothing that was accepted is lost, nor after a
+    restart of the server."""
+    folder = tmp_path_factory.mktemp("disk")
+    if os.geteuid() != 0 or subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder]).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    server = RealServer("valkey", folder, options=("--appendonly", "yes"))
+    try:
+        outage = Outage(sandbox, server.start())
+        filler = folder / "filler"
+        with sandbox.running() as process:
+            with outage.load():
+                fill(filler)
+                wait_until(lambda: "MISCONF" in sandbox.log.read_text(), description="it is named")
+                filler.unlink()
+                outage.flows()
+            outage.settled()
+            server.kill()
+            server.start()
+            outage.flows()
+            outage.settled()
+            assert process.poll() is None
+    finally:
+        server.kill()
+        subprocess.run(["/bin/umount", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk takes no more."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(1 << 16)):
+            pass
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while file.write(b"x"):
+            pass
+
+
+def test_f43_a_replica_that_lags_takes_over(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the old master alone knew is gone, with its effects: on the new one every event has its effect once."""
+    master = RealServer("valkey", tmp_path_factory.mktemp("m"), tcp=True, options=["--repl-diskless-sync-delay", "0"])
+    replica = RealServer("valkey", tmp_path_factory.mktemp("r"), tcp=True)
+    try:
+        outage = Outage(sandbox, master.start())
+        replica.start()
+        replica.command("REPLICAOF", "127.0.0.1", master.port)
+        with (
+            FaultyProxy(master.path).in_thread() as network,
+            sandbox.running("--redis", network.proxy.url) as process,
+        ):
+            with outage.load():
+                wait_until(lambda: replicated(replica) > 0, description="the replica follows")
+                # From here on it knows nothing more of what happens.
+                replica.command("REPLICAOF", "NO", "ONE")
+                outage.flows()
+            before = set(outage.accepted)
+            network.proxy.lead_to(replica.path)
+            master.kill()
+            network.hang_up(reset=True)
+            outage.move_to(replica)
+            assert before - outage.accepted
+            with outage.load():
+                outage.flows()
+            outage.settled()
+            assert process.poll() is None
+    finally:
+        master.stop()
+        replica.stop()
+
+
+def replicated(replica: RealServer) -> int:
+    """How many effects the replica has copied."""
+    with redis.Redis.from_url(replica.url) as client:
+        return int(client.xlen("done"))
