@@ -76,7 +76,7 @@ def test_f26_the_server_loses_everything_under_load(sandbox: Sandbox, any_server
                 outage.flows()
         outage.settled()
         assert process.poll() is None
-        assert "lost its lease" in sandbox.log.read_text()
+        assert "the server has lost its data, and with it what waited on work" in sandbox.log.read_text()
 
 
 def test_f26_the_server_comes_back_without_its_data(sandbox: Sandbox, valkey: RealServer) -> None:

@@ -57,6 +57,11 @@ class Discovery:
                     f"{trigger.name}: `start` was changed after the first delivery from {started.topic} and has no"
                     f" effect; past events are delivered again by `evfn replay {trigger.name} --from …`"
                 )
+            elif started.action is Action.CREATED and started.topic in served:
+                said.append(
+                    f"{trigger.name}: the server has lost its data, and with it what waited on {started.topic}; all"
+                    " that came since then is taken"
+                )
             elif started.action is Action.CREATED and started.skipped:
                 said.append(
                     f"{trigger.name} begins behind {started.skipped:,} older events of {started.topic};"
