@@ -49,6 +49,7 @@ class FaultyProxy:
         self._server = server
         self._tcp = tcp
         self._losing = b""
+        self._holding_up = b""
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -69,6 +70,10 @@ class FaultyProxy:
     def lose_reply_to(self, command: bytes) -> None:
         """The next request with these bytes in it is carried out, its reply dropped, its connection closed."""
         self._losing = command
+
+    def hold_up(self, command: bytes) -> None:
+        """Requests with these bytes in them, and what follows on their connections, wait until told otherwise (b"")."""
+        self._holding_up = command
 
     def lose_next_reply(self) -> None:
         """The next request is carried out, its reply dropped, its connection closed."""
@@ -151,6 +156,8 @@ class FaultyProxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while chunk := await reader.read(65536):
             await self._held(Fault.BLACK_HOLE, Fault.DEAF)
+            while self._holding_up and self._holding_up in chunk:  # noqa: ASYNC110 - another thread may end it
+                await asyncio.sleep(_LOOK)
             await self._slow(len(chunk))
             if self._losing and self._losing in chunk:
                 self._losing = b""

@@ -18,7 +18,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.promote import any_waiting
 from evfn.broker.topics import SLOW_KEYS, is_slow
 from evfn.broker.watch import Watch
-from evfn.clock import Clock
+from evfn.clock import ServerClock
 from evfn.errors import BrokerError
 from evfn.instance_lock import InstanceLock
 from evfn.listener import Listener, Started, Stopping, Warned, Watched
@@ -61,7 +61,7 @@ class Instance:
         heart: Connection,
         template: Template,
         listener: Listener,
-        clock: Clock,
+        clock: ServerClock,
         reopen: Reopen | None,
         served: set[tuple[str, str]],
     ) -> None:
@@ -74,7 +74,7 @@ class Instance:
         self._listener = listener
         self._clock = clock
         self._reopen = reopen
-        self._instances = Instances(connection, keys)
+        self._instances = Instances(connection, keys, clock)
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         draw = random.Random().random
         self._promoter = Promoter(lambda: self.dispatchers, partial(any_waiting, connection, keys), clock, draw)
@@ -99,6 +99,7 @@ class Instance:
             clock,
             draw,
             self.fenced,
+            self._beats_fail,
         )
         self._roster = Roster(
             project,
@@ -316,6 +317,12 @@ class Instance:
             lease_ms=int(project.settings.lease.total_seconds() * 1000),
             functions={each.name: each.function for each in project.triggers if each.enabled},
         )
+
+    def _beats_fail(self, problem: str | None) -> None:
+        if problem is None:
+            self._warn("the lease is renewed again")
+        else:
+            self._warn(f"the lease is not renewed: {problem}; trying until it is")
 
     def _watched(self) -> tuple[Watched, ...]:
         triggers = self._roster.project.triggers

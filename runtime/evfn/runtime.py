@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import random
 
 from evfn.broker.connection import Connection, later
-from evfn.clock import Clock, SystemClock
+from evfn.clock import Clock, ServerClock, SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.instance import Ended, Instance
 from evfn.listener import Listener, Warned
@@ -34,7 +34,7 @@ class Runtime:
         self._reopen = reopen
         self._place = place
         self._listener = listener
-        self._clock = clock or SystemClock()
+        self._clock = ServerClock(clock or SystemClock())
         self._instance: Instance | None = None
         self._stop: Ended | None = None
         self._cause = ""

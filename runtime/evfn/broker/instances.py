@@ -9,6 +9,7 @@ import msgspec
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.broker.scripts import Script
+from evfn.clock import ServerClock
 from evfn.errors import Fenced
 
 REGISTER = Script("register", "instances")
@@ -60,15 +61,20 @@ class Present:
 
 
 class Instances:
-    """The hash whose fields are the leases: no field, no right to settle. Nothing in it expires by itself."""
+    """The hash whose fields are the leases: no field, no right to settle. Nothing in it expires by itself.
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    `clock`, where there is one, learns the server's time from what the server replies.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, clock: ServerClock | None = None) -> None:
         self._connection = connection
         self._keys = keys
+        self._clock = clock
 
     async def register(self, instance: str) -> None:
         """Begin a lease. `instance` must be fresh: a fenced id never comes back."""
-        await REGISTER.run(self._connection, [self._keys.instances], [instance])
+        sent = self._connection.clock.monotonic()
+        self._learn(await REGISTER.run(self._connection, [self._keys.instances], [instance]), sent)
 
     async def deregister(self, instance: str) -> None:
         """End a lease, after the last settle was answered; others may take over what is left at once."""
@@ -81,9 +87,11 @@ class Instances:
 
     async def beat(self, instance: str) -> Beats:
         """One beat; returns everyone's. Raises Fenced where the lease is gone."""
+        sent = self._connection.clock.monotonic()
         reply = await BEAT.run(self._connection, [self._keys.instances, self._keys.beaten], [instance])
         if reply[0] == b"FENCED":
             raise Fenced(f"instance {instance} has lost its lease")
+        self._learn(reply[2], sent)
         return _read(reply[1])
 
     async def tell(self, instance: str, about: About) -> None:
@@ -94,6 +102,14 @@ class Instances:
         """What the instances say of themselves; without those that say nothing this version understands."""
         flat = await self._connection.call("HGETALL", self._keys.about)
         return dict(_understood(flat))
+
+    async def mentioned(self) -> set[str]:
+        """Every instance of which something is kept beside its lease; one that was killed early left only a part."""
+        replies = await self._connection.pipeline([("HKEYS", self._keys.about), ("HKEYS", self._keys.beaten)])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return {name.decode("utf-8", "replace") for names in replies for name in names}
 
     async def present(self) -> dict[str, Present]:
         """Every instance with a lease, as a person wants to see it."""
@@ -123,6 +139,11 @@ class Instances:
         """Forget what was said of instances that are gone."""
         for key in (self._keys.about, self._keys.beaten) if instances else ():
             await self._connection.call("HDEL", key, *instances)
+
+    def _learn(self, server_ms: int, sent: float) -> None:
+        if self._clock is not None:
+            received = self._connection.clock.monotonic()
+            self._clock.saw(datetime.fromtimestamp(server_ms / 1000, UTC), sent=sent, received=received)
 
 
 def _pairs(flat: list[bytes]) -> list[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ from evfn.lease import Observation
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.subscription import Subscription
 
-FULL_SWEEP = 15
+FULL_SWEEP = 8
 """Every so many beats, all groups are looked at even though nobody left."""
 IDLE = timedelta(milliseconds=50)
 """How often it is looked whether a trigger that took nothing (loading, broken) takes again."""
@@ -139,7 +139,7 @@ class Claimer:
     async def _learn(self, alive: set[str]) -> None:
         self._about = await self._instances.told()
         # One that came after our beat is not stale: only who is without a lease twice is.
-        stale = self._about.keys() - self._beats.counters.keys()
+        stale = await self._instances.mentioned() - self._beats.counters.keys()
         await self._instances.clear(sorted(stale & self._stale))
         self._stale = frozenset(stale)
         self._on_others({name: self._about[name] for name in self._about.keys() & alive - {self._instance}})

@@ -8,7 +8,7 @@ from typing import Protocol
 from evfn.broker.connection import Connection, later
 from evfn.broker.instances import About, Beats, Instances
 from evfn.broker.keys import Keys
-from evfn.clock import Clock
+from evfn.clock import ServerClock
 from evfn.errors import BrokerError, Fenced
 from evfn.lease import interval
 
@@ -24,7 +24,8 @@ class Observer(Protocol):
 
 
 class Heartbeat:
-    """`about` is asked before each beat; what it says anew is told to all. `on_fenced` is called once, at the end.
+    """`about` is asked before each beat; what it says anew is told to all. `on_fenced` is called once, at the end,
+    `on_problem` when beats begin to fail (with the reason) and when one succeeds again (with None).
 
     `connection` is nobody else's: no command that takes long may delay a beat.
     """
@@ -37,12 +38,13 @@ class Heartbeat:
         lease: timedelta,
         about: Callable[[], About],
         observer: Observer,
-        clock: Clock,
+        clock: ServerClock,
         random: Callable[[], float],
         on_fenced: Callable[[], None],
+        on_problem: Callable[[str | None], None],
     ) -> None:
         self._connection = connection
-        self._instances = Instances(connection, keys)
+        self._instances = Instances(connection, keys, clock)
         self._instance = instance
         self._interval = interval(lease)
         self._about = about
@@ -51,11 +53,11 @@ class Heartbeat:
         self._clock = clock
         self._random = random
         self._on_fenced = on_fenced
+        self._on_problem = on_problem
 
     async def run(self) -> None:
         """Beat until cancelled or fenced."""
         tries = 0
-        next_beat = self._clock.monotonic()
         while True:
             opened = self._connection.opened
             try:
@@ -63,20 +65,23 @@ class Heartbeat:
             except Fenced:
                 self._on_fenced()
                 return
-            except BrokerError:
+            except BrokerError as error:
                 self._observer.interrupted()
+                if tries == 0:
+                    self._on_problem(str(error))
                 await self._clock.sleep(min(later(tries, self._random()), self._interval))
                 tries += 1
                 continue
+            if tries > 0:
+                self._on_problem(None)
             tries = 0
             if self._connection.opened != opened:
                 self._observer.interrupted()
             self._observer.saw(beats)
             await self._tell()
-            # After a stall the beats that were missed are not made up for.
-            now = self._clock.monotonic()
-            next_beat = max(next_beat + self._interval.total_seconds(), now)
-            await self._clock.sleep(timedelta(seconds=next_beat - now))
+            # Never sooner, whatever delayed this one: who counts beats that follow each other closely sees the others
+            # stand still for less than a lease.
+            await self._clock.sleep(self._interval)
 
     async def _tell(self) -> None:
         about = self._about()
