@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "evfn dlq redrive quality --all",
     ),
     "dlq purge": ("evfn dlq purge quality --yes",),
+    "forget": ("evfn forget --all --yes", "evfn forget old-trigger", "evfn forget --project old-name --all"),
     "schema": ("evfn schema > triggers.schema.json",),
     "completion": ("""eval "$(evfn completion bash)\"""",),
 }

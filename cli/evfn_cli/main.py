@@ -34,8 +34,9 @@ GROUPS = {
         "status": "Show every trigger: what waits, what ran, what failed.",
         "doctor": "Say what of the server may break evfn's promises.",
     },
-    "Dead letters": {
+    "What failed, what is left": {
         "dlq": "Look at, redrive or purge dead letters.",
+        "forget": "Delete what is left of triggers that are gone.",
     },
     "Editor and shell": {
         "schema": "Print the JSON Schema of the manifest.",

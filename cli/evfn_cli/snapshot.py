@@ -10,10 +10,14 @@ from evfn.broker import topics
 from evfn.broker.connection import Connection
 from evfn.broker.instances import Instances, Present
 from evfn.broker.keys import Keys
+from evfn.broker.leftovers import Leftovers, Remains
 from evfn.broker.status import GroupStatus, status
+from evfn.broker.trim import Trimmed, look
+from evfn.errors import BrokerError
 from evfn.services.discovery import Discovery
-from evfn.trigger import Trigger
-from evfn_cli import states
+from evfn.services.retention import expected, held, ruled
+from evfn.trigger import Project, TopicRules, Trigger
+from evfn_cli import leftover, states
 from evfn_cli.local_workers import workers
 from evfn_cli.opened import Opened
 from evfn_cli.server import again, connected
@@ -43,13 +47,14 @@ class Survey:
     """What only a search through all keys of the server finds: each trigger's topics, and what is left of others."""
 
     topics: dict[str, set[str]]
-    leftovers: list[dict[str, str]]
+    leftovers: list[Remains]
 
 
 async def survey(connection: Connection, opened: Opened) -> Survey:
     """Search once."""
     found = await Discovery(connection, opened.project).topics()
-    return Survey(found, await _leftovers(connection, Keys(opened.project.settings.key_prefix), opened))
+    leftovers = await Leftovers(connection, Keys(opened.project.settings.key_prefix)).find()
+    return Survey(found, leftover.of_project(leftovers, opened.project))
 
 
 async def snapshot(connection: Connection, opened: Opened, known: Survey | None = None) -> dict[str, Any]:
@@ -68,7 +73,12 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
             takers.setdefault(topic, [])
         parts = [await status(connection, keys, name, project.group(trigger.name)) for name in names]
         triggers[trigger.name] = _trigger(trigger, parts, said.get(trigger.name))
+    rules = ruled(project)
+    for name in rules:
+        takers.setdefault(name, [])
     streams = await topics.info(connection, keys, takers)
+    wanted = [(name, each, expected(project, name)) for name, each in rules.items()]
+    kept = dict(zip(rules, await look(connection, keys, wanted), strict=True))
     here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}
     # One that was killed here keeps its field until another takes its deliveries over; its lock says what it is.
     folder = opened.location.state
@@ -89,13 +99,28 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
                 "last_at": None if stream.last_at is None else stream.last_at.isoformat(),
                 "oldest_at": None if stream.oldest_at is None else stream.oldest_at.isoformat(),
                 "triggers": takers[name],
+                **_kept(name, rules.get(name), kept.get(name), opened.project),
             }
             for name, stream in streams.items()
         },
         "instances": {
             name: {"beats": each.beats, **_here(here.get(name)), **_told(each, lease)} for name, each in present.items()
         },
-        "leftovers": known.leftovers,
+        "leftovers": [leftover.as_object(await Leftovers(connection, keys).counted(each)) for each in known.leftovers],
+    }
+
+
+def _kept(topic: str, rules: TopicRules | None, kept: Trimmed | BrokerError | None, project: Project) -> dict[str, Any]:
+    """Who holds back what the topic's rule would trim."""
+    if isinstance(kept, BrokerError):
+        return {"held_by": [], "problem": str(kept)}
+    holders = () if kept is None else kept.held_by
+    stream = Keys(project.settings.key_prefix).topic(topic)
+    return {
+        "held_by": [
+            {"group": each.group, "why": each.why.value, "pending": each.pending, "lag": each.lag} for each in holders
+        ],
+        "problem": held(topic, rules, kept, project, stream) if rules and kept and holders else None,
     }
 
 
@@ -139,21 +164,3 @@ def _trigger(trigger: Trigger, parts: list[GroupStatus], said: dict[str, str | N
         **{name: counters[name] for name in COUNTERS},
         "replay": next((part.replay for part in parts if part.replay is not None), None),
     }
-
-
-async def _leftovers(connection: Connection, keys: Keys, opened: Opened) -> list[dict[str, str]]:
-    """Triggers that this project once had on the server and that are no longer in its manifest."""
-    project = opened.project
-    known = {project.group(trigger.name) for trigger in project.triggers}
-    found: set[str] = set()
-    cursor: bytes = b"0"
-    while True:
-        cursor, page = await connection.call(
-            "SCAN", cursor, "MATCH", keys.trigger(f"{project.name}/*"), "COUNT", 1_000, "TYPE", "hash"
-        )
-        for key in page:
-            group = keys.parse_trigger(key.decode("utf-8", "replace"))
-            if group is not None and group not in known:
-                found.add(group)
-        if cursor == b"0":
-            return [{"trigger": group.partition("/")[2], "group": group} for group in sorted(found)]

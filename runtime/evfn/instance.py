@@ -169,7 +169,6 @@ class Instance:
             self._connection,
             self._keys,
             lambda: self._roster.project,
-            lambda: self.dispatchers,
             self._clock,
             random.random,
             self._warn,

@@ -22,6 +22,7 @@ NOT_RUN = {
     "evfn tail 'readings.*' --from 10m": "does not end by itself",
     "evfn status --watch": "does not end by itself",
     "evfn dlq show quality --json | evfn invoke quality --event - --debug": "waits for a person",
+    "evfn forget old-trigger": "the trigger is one that the reader once had",
     "evfn dlq show quality 1763881200000-0 --json": "the id is one that the reader saw",
 }
 

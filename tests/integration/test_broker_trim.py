@@ -12,7 +12,7 @@ from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Group, KeyTaken, Source
 from evfn.broker.keys import Keys
 from evfn.broker.position import numbers
-from evfn.broker.trim import MOST, TRIM, Holder, look, trim
+from evfn.broker.trim import MOST, TRIM, Hold, Holder, Trimmed, look, trim
 from evfn.trigger import TopicRules
 from servers import RealServer
 
@@ -43,7 +43,7 @@ async def test_what_every_group_has_finished_is_trimmed_when_it_is_old(
     await group.settle(Source.TOPIC, Batch(acks=[entry for entry, _ in entries]))
     trimmed = await trim(connection, keys, group.topic, AGED, [group.group])
     assert (trimmed.trimmed, trimmed.events) == (2, 9)
-    assert trimmed.held_by == (Holder("other", 1, 7),)
+    assert trimmed.held_by == (Holder("other", Hold.UNFINISHED, 1, 7),)
     await connection.call("XACK", stream, "other", "1-3")
     await connection.call("XREADGROUP", "GROUP", "other", "x", "NOACK", "STREAMS", stream, ">")
     trimmed = await trim(connection, keys, group.topic, AGED, [group.group])
@@ -88,17 +88,27 @@ async def test_a_group_that_is_expected_and_not_there_holds_everything(connectio
     stream = keys.topic("orders.new")
     await fill(connection, stream, 3)
     held = await trim(connection, keys, "orders.new", AGED, ["shop/pack"])
-    assert (held.trimmed, held.held_by) == (0, (Holder("shop/pack", 0, None, missing=True),))
+    assert (held.trimmed, held.held_by) == (0, (Holder("shop/pack", Hold.MISSING),))
     assert (await trim(connection, keys, "orders.new", AGED, [])).trimmed == 3
 
 
-async def test_a_mark_keeps_what_lies_above_it(connection: Connection, keys: Keys) -> None:
-    """So a replay under way finds what it was asked for."""
-    stream = keys.topic("orders.new")
+@pytest.mark.parametrize(("cursor", "left_over"), [("", 4), ("1-3", 3)])
+async def test_a_replay_under_way_keeps_what_it_has_yet_to_read(
+    connection: Connection, keys: Keys, group: Group, cursor: str, left_over: int
+) -> None:
+    """What it was asked for does not vanish before it, though the trigger has finished it once already."""
+    stream = group.key(Source.TOPIC)
     await fill(connection, stream, 5)
-    held = await trim(connection, keys, "orders.new", AGED, [], ["1-3"])
-    assert (held.trimmed, held.held_by) == (2, (Holder("", 0, None),))
-    assert await left(connection, stream) == ["1-3", "1-4", "1-5"]
+    await connection.call("XREADGROUP", "GROUP", group.group, "me", "NOACK", "STREAMS", stream, ">")
+    await connection.call("HSET", keys.stats(group.topic, group.group), "replay", "r1")
+    replay = keys.replay(group.topic, group.group, "r1")
+    await connection.call("HSET", replay, "first", "1-2", "last", "1-5", "cursor", cursor)
+    held = await trim(connection, keys, group.topic, AGED, [group.group])
+    assert (held.events, held.held_by) == (left_over, (Holder(group.group, Hold.REPLAY),))
+    [looked] = await look(connection, keys, [(group.topic, AGED, [group.group])])
+    assert looked == Trimmed(0, held.events, held.oldest, held.held_by)
+    await connection.call("DEL", replay)
+    assert (await trim(connection, keys, group.topic, AGED, [group.group])).events == 0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +161,7 @@ async def test_looking_trims_nothing(connection: Connection, keys: Keys) -> None
     wanted = [("orders.new", AGED, ["shop/pack"]), ("orders.new", AGED, []), ("nothing", AGED, ["shop/pack"])]
     missing, there, absent = await look(connection, keys, wanted)
     assert not isinstance(missing, Exception)
-    assert (missing.events, missing.held_by) == (3, (Holder("shop/pack", 0, None, missing=True),))
+    assert (missing.events, missing.held_by) == (3, (Holder("shop/pack", Hold.MISSING),))
     assert not isinstance(there, Exception)
     assert there.held_by == ()
     assert not isinstance(absent, Exception)

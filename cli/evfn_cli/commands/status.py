@@ -67,6 +67,7 @@ def _often(every: str | None) -> timedelta:
 
 
 def _show(found: dict[str, Any]) -> None:
+    from evfn_cli.leftover import as_text
     from evfn_cli.status_screen import instances
 
     triggers: dict[str, dict[str, Any]] = found["triggers"]
@@ -98,11 +99,15 @@ def _show(found: dict[str, Any]) -> None:
         ],
         numbers=frozenset(["events"]),
     )
+    for each in found["topics"].values():
+        if each["problem"]:
+            out(f"\n{escape(each['problem'])}")
     out("")
     for line in instances(found):
         out(line)
     for leftover in found["leftovers"]:
-        say(f"{escape(leftover['trigger'])} is no longer in the manifest, but its group and events are still there")
+        deletes = f"`evfn forget {leftover['trigger']} --yes` deletes it"
+        say(f"no longer in the manifest: {escape(as_text(leftover))}; {deletes}")
 
 
 def _number(value: int | None) -> str:

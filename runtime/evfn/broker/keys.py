@@ -81,6 +81,11 @@ class Keys:
         return f"{self.prefix}evfn:{{{self.topic(topic)}}}:seen:{half}"
 
     @property
+    def own_glob(self) -> str:
+        """A glob for SCAN's MATCH that finds every key but the topics."""
+        return re.sub(r"([\\*?\[\]^-])", r"\\\1", self.prefix) + "evfn:*"
+
+    @property
     def topics(self) -> str:
         """The set of topic streams that evfn itself created."""
         return f"{self.prefix}evfn:topics"

@@ -1,13 +1,15 @@
 """Trimming a topic by its rules: only what every consumer group has finished, whoever made the group."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
-from evfn.broker.position import instant
+from evfn.broker.position import BEGINNING, instant
 from evfn.broker.refusal import KeyTaken
 from evfn.broker.scripts import Script
 from evfn.errors import BrokerError
@@ -18,18 +20,25 @@ MOST = 1_000
 """Entries that one call trims, so that the server is never busy with it for long."""
 
 
+_ID = re.compile(r"\d+-\d+")
+
+
+class Hold(Enum):
+    """Why a group has events yet to finish. MISSING: it is expected and not there, so nothing is finished."""
+
+    UNFINISHED = "unfinished"
+    MISSING = "missing"
+    REPLAY = "replay"
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A group whose unfinished events begin first. `group` is '' for what is read outside of groups, as by a replay.
-
-    `lag` counts the events not delivered to it, None where the server does not know. `missing`: the group is expected,
-    but not there (yet), so nothing is finished.
-    """
+    """A group whose unfinished events begin first: `pending` of them were delivered, `lag` not; None: nobody knows."""
 
     group: str
-    pending: int
-    lag: int | None
-    missing: bool = False
+    why: Hold = Hold.UNFINISHED
+    pending: int | None = None
+    lag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +57,14 @@ async def trim(
     topic: str,
     rules: TopicRules,
     groups: Iterable[str],
-    marks: Iterable[str] = (),
 ) -> Trimmed:
     """Trim all that the rules and the groups allow; may be repeated, and by anyone at the same time.
 
-    `groups` must be there, others may; nothing at or above one of the ids `marks` is trimmed. Raises KeyTaken where the
-    key is no stream, BrokerError where the server does not permit it.
+    `groups` must be there, others may. Raises KeyTaken where the key is no stream, BrokerError where the server does
+    not permit it.
     """
-    stream, arguments = [keys.topic(topic)], _arguments(rules, groups, marks)
+    [replays] = await _replays(connection, keys, [topic])
+    stream, arguments = [keys.topic(topic)], _arguments(rules, groups, replays)
     trimmed = 0
     while True:
         reply = await TRIM.run(connection, stream, [MOST, *arguments])
@@ -68,7 +77,12 @@ async def look(
     connection: Connection, keys: Keys, wanted: Iterable[tuple[str, TopicRules, Iterable[str]]]
 ) -> list[Trimmed | BrokerError]:
     """The same of several topics in one go, trimming nothing; what cannot be looked at stands in its place."""
-    calls = [([keys.topic(topic)], [0, *_arguments(rules, groups, ())]) for topic, rules, groups in wanted]
+    every = list(wanted)
+    replays = await _replays(connection, keys, [topic for topic, _, _ in every])
+    calls = [
+        ([keys.topic(topic)], [0, *_arguments(rules, groups, each)])
+        for (topic, rules, groups), each in zip(every, replays, strict=True)
+    ]
     result: list[Trimmed | BrokerError] = []
     for (stream, _), reply in zip(calls, await TRIM.run_many(connection, calls), strict=True):
         try:
@@ -78,10 +92,38 @@ async def look(
     return result
 
 
-def _arguments(rules: TopicRules, groups: Iterable[str], marks: Iterable[str]) -> list[Argument]:
+async def _replays(connection: Connection, keys: Keys, topics: list[str]) -> list[dict[str, str]]:
+    """For each topic, the groups that have a replay under way, and the id that it has yet to read beyond."""
+    found: list[dict[str, str]] = [{} for _ in topics]
+    listed = await connection.pipeline([("XINFO", "GROUPS", keys.topic(topic)) for topic in topics])
+    pairs = [
+        (place, topics[place], dict(zip(flat[::2], flat[1::2], strict=True))[b"name"].decode("utf-8", "replace"))
+        for place, groups in enumerate(listed)
+        if not isinstance(groups, BrokerError)
+        for flat in groups
+    ]
+    ids = await connection.pipeline([("HGET", keys.stats(topic, group), "replay") for _, topic, group in pairs])
+    under_way = [
+        (pair, replay.decode("utf-8", "replace"))
+        for pair, replay in zip(pairs, ids, strict=True)
+        if isinstance(replay, bytes)
+    ]
+    places = await connection.pipeline(
+        [("HMGET", keys.replay(topic, group, replay), "cursor", "first") for (_, topic, group), replay in under_way]
+    )
+    for ((place, _, group), _), reply in zip(under_way, places, strict=True):
+        if isinstance(reply, BrokerError) or reply == [None, None]:
+            continue  # Its hash was removed by hand: there is nothing to go on with.
+        text = (reply[0] or reply[1] or b"").decode("utf-8", "replace")
+        found[place][group] = text if _ID.fullmatch(text) else BEGINNING
+    return found
+
+
+def _arguments(rules: TopicRules, groups: Iterable[str], replays: Mapping[str, str]) -> list[Argument]:
     retention = "" if rules.retention is None else rules.retention // timedelta(milliseconds=1)
+    most = "" if rules.max_events is None else rules.max_events
     expected = list(groups)
-    return [retention, "" if rules.max_events is None else rules.max_events, len(expected), *expected, *marks]
+    return [retention, most, len(expected), *expected, *(part for pair in replays.items() for part in pair)]
 
 
 def _read(reply: Any, stream: str, server: str, trimmed: int) -> Trimmed:
@@ -89,14 +131,13 @@ def _read(reply: Any, stream: str, server: str, trimmed: int) -> Trimmed:
         raise reply
     if reply[0] == b"BLOCKED":
         raise KeyTaken(stream, server)
-    _, _, _, events, oldest, held, holders = reply
-    return Trimmed(
-        trimmed,
-        events,
-        instant(oldest) if oldest else None,
-        tuple(
-            Holder(name.decode("utf-8", "replace"), max(pending, 0), None if lag < 0 else lag, pending < 0)
-            for name, pending, lag in zip(holders[::3], holders[1::3], holders[2::3], strict=True)
-            if held
-        ),
-    )
+    _, _, _, events, oldest, held, flat = reply
+    holders = [_holder(*each) for each in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
+    return Trimmed(trimmed, events, instant(oldest) if oldest else None, tuple(holders) if held else ())
+
+
+def _holder(name: bytes, pending: int, lag: int) -> Holder:
+    group = name.decode("utf-8", "replace")
+    if pending < 0:
+        return Holder(group, Hold.MISSING if pending == -1 else Hold.REPLAY)
+    return Holder(group, Hold.UNFINISHED, pending, None if lag < 0 else lag)

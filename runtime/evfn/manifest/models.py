@@ -44,10 +44,11 @@ class TopicSection(Section):
     """Storage rules of one topic."""
 
     retention: Annotated[timedelta | None, forms.span("1s", "3650d")] = _optional(
-        "Keep events at least this long; then trim what every group has finished, never more.",
+        "Keep events at least this long, then trim what every group has finished, never more. With `max_events` "
+        "as well, whichever comes first.",
     )
     max_events: Annotated[int | None, forms.count(1, 10**12)] = _optional(
-        "Trim what every group has finished when the stream holds more events than this.",
+        "Trim what every group has finished while the stream holds more events than this, never more.",
     )
     data: Annotated[DataMode, forms.choice(DataMode)] = _setting(
         "auto",

@@ -1,19 +1,20 @@
 """Trims topics by their rules, only what every group has finished; any instance may, and all of them do."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
-from evfn.broker.replay import Replay
-from evfn.broker.trim import Holder, Trimmed, trim
+from evfn.broker.trim import Trimmed, trim
 from evfn.clock import Clock
-from evfn.errors import BrokerError
-from evfn.services.dispatcher import Dispatcher
+from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.services.retention import expected, held, ruled
 from evfn.trigger import Project, TopicRules
 
-EVERY = timedelta(seconds=5)
-"""How often each topic with a rule is looked at, half of it more or less so that instances do not meet."""
+LOOK = timedelta(seconds=1)
+"""How often it is looked which topics are due; new rules of an edited manifest are found as soon."""
+SOONEST, LATEST, COUNTED = timedelta(seconds=1), timedelta(minutes=1), timedelta(seconds=2)
+"""How often a topic is trimmed: ten times in its retention, between the first two; by its count after the third."""
 
 
 class Trimmer:
@@ -24,7 +25,6 @@ class Trimmer:
         connection: Connection,
         keys: Keys,
         project: Callable[[], Project],
-        dispatchers: Callable[[], Iterable[Dispatcher]],
         clock: Clock,
         random: Callable[[], float],
         warn: Callable[[str], None],
@@ -32,61 +32,55 @@ class Trimmer:
         self._connection = connection
         self._keys = keys
         self._project = project
-        self._dispatchers = dispatchers
         self._clock = clock
         self._random = random
         self._warn = warn
+        self._due: dict[str, float] = {}
+        self._seen: dict[str, frozenset[str]] = {}
         self._told: dict[str, frozenset[str]] = {}
 
     async def run(self) -> None:
-        """Trim until cancelled."""
+        """Trim until cancelled; at once at the start, for an instance may always be there only for a moment."""
         while True:
-            await self._clock.sleep(EVERY * (0.5 + self._random()))
             await self.run_once()
+            await self._clock.sleep(LOOK)
 
     async def run_once(self) -> None:
-        """Trim every topic that has a rule, as far as its groups allow."""
-        for topic, rules in self._project().topics:
-            if rules.retention is None and rules.max_events is None:
+        """Trim every topic that is due, as far as its groups allow."""
+        for topic, rules in ruled(self._project()).items():
+            now = self._clock.monotonic()
+            if now < self._due.get(topic, now):
                 continue
+            # Instances that began together do not all ask at the same moment for ever.
+            self._due[topic] = now + _pause(rules).total_seconds() * (0.75 + self._random() / 2)
             try:
-                self._tell(topic, await self._trim(topic, rules))
-            except BrokerError:
-                continue  # The dispatchers say what is wrong with the server, or with the key.
+                trimmed = await trim(self._connection, self._keys, topic, rules, expected(self._project(), topic))
+            except BrokerUnavailable:
+                continue  # The dispatchers say what is wrong with the server.
+            except BrokerError as error:
+                self._tell(topic, frozenset({str(error)}), f"{topic} cannot be trimmed: {error}")
+            else:
+                self._report(topic, rules, trimmed)
 
-    async def _trim(self, topic: str, rules: TopicRules) -> Trimmed:
-        groups = [
-            subscription.group.group
-            for dispatcher in self._dispatchers()
-            for name, subscription in dispatcher.subscriptions.items()
-            if name == topic
-        ]
-        replays = [await Replay(self._connection, self._keys, topic, group).unfinished() for group in groups]
-        marks = [each.cursor or each.first for each in replays if each is not None]
-        return await trim(self._connection, self._keys, topic, rules, groups, marks)
+    def _report(self, topic: str, rules: TopicRules, trimmed: Trimmed) -> None:
+        holders = frozenset(f"{each.why} {each.group}" for each in trimmed.held_by)
+        # What is behind only for a moment is nobody's concern.
+        lasting = holders & self._seen.get(topic, frozenset())
+        self._seen[topic] = holders
+        if not holders:
+            self._told.pop(topic, None)
+        elif lasting:
+            self._tell(topic, lasting, held(topic, rules, trimmed, self._project(), self._keys.topic(topic)))
 
-    def _tell(self, topic: str, trimmed: Trimmed) -> None:
-        """Said once, and again when it is somebody else who holds it back."""
-        holders = frozenset(each.group for each in trimmed.held_by)
-        if holders and self._told.get(topic) != holders:
-            self._told[topic] = holders
-            who = ", ".join(sorted(self._said(topic, each) for each in trimmed.held_by))
-            self._warn(
-                f"{topic} holds {trimmed.events:,} events, more than its rule would keep; nothing unfinished goes:"
-                f" {who}"
-            )
+    def _tell(self, topic: str, what: frozenset[str], text: str) -> None:
+        """Said once, and again when it is something or somebody else as well."""
+        if not what <= self._told.get(topic, frozenset()):
+            self._told[topic] = self._told.get(topic, frozenset()) | what
+            self._warn(text)
 
-    def _said(self, topic: str, holder: Holder) -> str:
-        if not holder.group:
-            return "a replay is under way"
-        if holder.missing:
-            return f"the group {holder.group} is not there yet"
-        known = {self._project().group(trigger.name) for trigger in self._project().triggers}
-        behind = "an unknown number of" if holder.lag is None else f"{holder.lag:,}"
-        said = f"{holder.group} has {holder.pending:,} events in hand and {behind} before it"
-        if holder.group in known:
-            return said
-        return (
-            f"{said}, and is none of this project's triggers (where nobody needs it,"
-            f" XGROUP DESTROY {self._keys.topic(topic)} {holder.group} removes it)"
-        )
+
+def _pause(rules: TopicRules) -> timedelta:
+    pauses = [] if rules.max_events is None else [COUNTED]
+    if rules.retention is not None:
+        pauses.append(min(max(rules.retention / 10, SOONEST), LATEST))
+    return min(pauses)

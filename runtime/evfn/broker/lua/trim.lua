@@ -2,11 +2,11 @@
 --
 -- KEYS: stream
 -- ARGV: most entries to trim (0: only look), retention in ms or '', most events or '', number of groups that must be
---       there, those groups, further ids below which alone may be trimmed
+--       there, those groups, (group, id)* for replays that have yet to read what is at or above the id
 -- Returns: {'BLOCKED'} where the key is no stream; else
 --       {'OK', trimmed, 1 when more may be trimmed at once, events left, oldest id left or '',
---        1 when a rule would trim more but must not, {group or '', pending, events not delivered or -1, ...}} where the
---       last are those whose unfinished events begin first: '' for a further id, pending -1 for a group that is missing
+--        1 when a rule would trim more but must not, {group, pending, events not delivered or -1, ...}} where the last
+--       are those whose unfinished events begin first, pending -1 for a group that is missing and -2 for a replay
 -- Atomic because: a group could be made, moved back or given something to finish between looking and trimming.
 --
 -- What all have finished ends where the first unfinished entry begins: a group's smallest pending id, or the one behind
@@ -71,7 +71,7 @@ local wanted = tonumber(ARGV[4])
 for index = 5, 4 + wanted do
   if not there[ARGV[index]] then holds('0-0', ARGV[index], -1, -1) end
 end
-for index = 5 + wanted, #ARGV do holds(ARGV[index], '', 0, -1) end
+for index = 5 + wanted, #ARGV, 2 do holds(ARGV[index + 1], ARGV[index], -2, -1) end
 
 local expired
 if retention ~= '' then
