@@ -6,9 +6,10 @@ answer, takes over what others left. Around them others trim streams, destroy gr
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import strategies as st
@@ -50,14 +51,31 @@ LAST_ID = b"18446744073709551615-18446744073709551615"
 ASIDE = "aside"
 MOST_ALIVE = 3
 HOUR = timedelta(hours=1)
+NO_COUNTERS = {b"start", b"start_id", b"clock"}
+"""What else stands with the counters."""
+RELEASES = ":released"
+"""The field of the leases' hash that moves with every release."""
 T = TypeVar("T")
 
-some = st.integers(0, 11)
+some = st.integers(0, 23)
 """Chooses among what there is, by its remainder."""
-few = st.integers(1, 3)
+few = st.integers(1, 4)
 sources = st.sampled_from(Source)
 outcomes = st.lists(st.sampled_from(Outcome), min_size=1, max_size=4)
 losses = st.sampled_from([Loss.NONE, Loss.NONE, Loss.NONE, Loss.REPLY, Loss.REQUEST])
+
+
+class Fault(Enum):
+    """What others do to a server."""
+
+    TRIMMED = "trimmed"
+    DESTROYED = "destroyed"
+    BODY_DELETED = "body deleted"
+    OCCUPIED = "occupied"
+    SPENT = "spent"
+    FULL = "full"
+    SCRIPTS_FLUSHED = "scripts flushed"
+    FLUSHED = "flushed"
 
 
 class Bench:
@@ -103,6 +121,7 @@ class Instance:
     holds: dict[tuple[int, Source], dict[bytes, Delivery]] = field(default_factory=lambda: defaultdict(dict))
     unanswered: list[Unanswered] = field(default_factory=list)
     last: dict[int, bytes] = field(default_factory=dict)
+    restored: dict[tuple[int, Source], set[bytes]] = field(default_factory=lambda: defaultdict(set))
 
     def take(self, place: int, source: Source, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:
@@ -112,7 +131,7 @@ class Instance:
 
     def held(self, place: int, source: Source) -> set[bytes]:
         """All it knows to be its own, what waits for an answer too."""
-        waiting = [each for call in self.unanswered if (call.place, call.source) == (place, source) for each in [call]]
+        waiting = [call for call in self.unanswered if (call.place, call.source) == (place, source)]
         return set(self.holds[place, source]) | {each.id for call in waiting for each in call.deliveries}
 
 
@@ -133,19 +152,26 @@ class BrokerMachine(RuleBasedStateMachine):
         self._flush()
         for _ in range(2):
             self._register()
+        for topic in ("a", "b"):
+            self.publish(topic, 3)
 
     # --- producers ------------------------------------------------------------------------------------------------
 
-    @rule(topic=st.sampled_from(["a", "b"]), loss=losses)
-    def publish(self, topic: str, loss: Loss) -> None:
-        self.numbers += 1
-        self._publish(topic, self.numbers, loss)
+    @rule(topic=st.sampled_from(["a", "b"]), count=few)
+    def publish(self, topic: str, count: int) -> None:
+        for _ in range(count):
+            self.numbers += 1
+            self._publish(topic, self.numbers, Loss.NONE)
 
-    @precondition(lambda self: self.published)
-    @rule(k=some, loss=losses)
-    def publish_again(self, k: int, loss: Loss) -> None:
-        number = pick(k, sorted(self.published))
-        self._publish(self.published[number][0], number, loss)
+    @rule(topic=st.sampled_from(["a", "b"]), again=st.none() | some, loss=losses)
+    def publish_in_doubt(self, topic: str, again: int | None, loss: Loss) -> None:
+        """One whose reply may be lost, or one that was published before."""
+        if again is not None and self.published:
+            number = pick(again, sorted(self.published))
+            topic = self.published[number][0]
+        else:
+            number = self.numbers = self.numbers + 1
+        self._publish(topic, number, loss)
 
     def _publish(self, name: str, number: int, loss: Loss) -> None:
         topic = self.model.topics[name]
@@ -208,7 +234,9 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(k=some, p=some, source=sources, count=few, loss=losses)
     def fetch(self, k: int, p: int, source: Source, count: int, loss: Loss) -> None:
-        me, place = pick(k, self.instances), p % len(self.model.pairs)
+        self._fetch(pick(k, self.instances), p % len(self.model.pairs), source, count, loss)
+
+    def _fetch(self, me: Instance, place: int, source: Source, count: int, loss: Loss) -> None:
         pair = self.model.pairs[place]
         answer = self._attempt(
             lambda: self.model.fetch(me.name, pair, source, count),
@@ -244,24 +272,48 @@ class BrokerMachine(RuleBasedStateMachine):
         else:
             self._settle(me, call, loss, repeat=True)
 
-    def _settle(self, me: Instance, call: Unanswered, loss: Loss, *, repeat: bool) -> None:
-        pair, plan = self.model.pairs[call.place], call.plan or []
+    def _settle(
+        self, me: Instance, call: Unanswered, loss: Loss, *, repeat: bool, counted_before: bool = False
+    ) -> None:
+        where, pair, plan = (call.place, call.source), self.model.pairs[call.place], call.plan or []
         batch = self._batch(pair, plan, repeat=repeat, last=call.last)
+        if counted_before:
+            batch.counters.clear()
         if self.model.occupied:
             loss = Loss.NONE  # A first call may only have said which key is taken.
         answer = self._attempt(
-            lambda: self.model.settle(me.name, pair, call.source, plan, repeat=repeat, last=call.last),
+            lambda: self.model.settle(
+                me.name, pair, call.source, plan, repeat=repeat, last=call.last, counted_before=counted_before
+            ),
             lambda: self._group(me, call.place).settle(call.source, batch),
             loss,
         )
+        ids = {each.id for each in call.deliveries}
         if answer is None:
             me.unanswered.append(call)
+            if call.source is Source.TOPIC:
+                below = {each for each in ids if order(each) <= order(pair.start)}
+                pair.doubtful |= below - me.restored[where]
             return
         expected, reply = answer
         assert read(reply) == expected
-        held = me.holds[call.place, call.source]
-        kept = {each.id for each in call.deliveries} if expected.blocked or expected.fenced else expected.refused
-        held.update({each.id: each for each in call.deliveries if each.id in kept})
+        self.matches()
+        kept = ids if expected.blocked or expected.fenced else expected.refused
+        me.holds[where].update({each.id: each for each in call.deliveries if each.id in kept})
+        me.restored[where] -= ids - kept
+        if expected.missing:
+            self._settle_missing(me, call, kept, counted_before=expected.acked > 0)
+
+    def _settle_missing(self, me: Instance, call: Unanswered, kept: Collection[bytes], *, counted_before: bool) -> None:
+        """What was on no list, because its group had vanished, is put back and settled once more."""
+        ids = [each.id for each in call.deliveries if each.id not in kept]
+        mine = self._restore(me, call.place, call.source, ids, Loss.NONE)
+        if mine is None:
+            # No group: what is left is put back when it is made again.
+            me.holds[call.place, call.source].update({each.id: each for each in call.deliveries if each.id in ids})
+        elif plan := [each for each in call.plan or [] if each[0].id in mine]:
+            again = Unanswered(call.place, call.source, [each for each, _ in plan], plan, call.last)
+            self._settle(me, again, Loss.NONE, repeat=False, counted_before=counted_before)
 
     @precondition(lambda self: self._holding())
     @rule(k=some, count=few, loss=losses)
@@ -282,13 +334,29 @@ class BrokerMachine(RuleBasedStateMachine):
             me.unanswered.append(call)
         else:
             assert (answer[1].released, answer[1].dropped) == answer[0]
+            me.restored[call.place, call.source].difference_update(ids)
 
     @rule(k=some, o=some, p=some, source=sources, count=few, dead=st.booleans(), moved=st.booleans(), loss=losses)
     def claim(self, k: int, o: int, p: int, source: Source, count: int, dead: bool, moved: bool, loss: Loss) -> None:
         me, place = pick(k, self.instances), p % len(self.model.pairs)
         owner = pick(o, [RELEASED, *(each.name for each in self.instances if each is not me)])
-        pair, beats = self.model.pairs[place], self.model.leases.get(owner)
+        beats = self.model.leases.get(owner)
         seen = None if beats is None else beats - moved
+        self._claim(me, owner, place, source, count, dead=dead, seen=seen, loss=loss)
+
+    def _claim(
+        self,
+        me: Instance,
+        owner: str,
+        place: int,
+        source: Source,
+        count: int,
+        *,
+        dead: bool,
+        seen: int | None,
+        loss: Loss,
+    ) -> None:
+        pair = self.model.pairs[place]
         answer = self._attempt(
             lambda: self.model.claim(me.name, pair, source, owner, count, dead=dead, seen=seen),
             lambda: self._group(me, place).claim(source, owner, dead=dead, count=count, beats_seen=seen),
@@ -328,27 +396,30 @@ class BrokerMachine(RuleBasedStateMachine):
         pair, known = self.model.pairs[place], me.last.get(place, b"")
         self._run(self._group(me, place).recreate(known.decode()))
         self.model.start(pair, known)
-        for source in Source:
-            self._restore(me, place, source, Loss.NONE)
+        me.restored[place, Source.TOPIC].clear()
+        self._restore(me, place, Source.TOPIC, sorted(me.held(place, Source.TOPIC), key=order), Loss.NONE)
 
     @precondition(lambda self: self._holding())
     @rule(k=some, loss=losses)
     def restore(self, k: int, loss: Loss) -> None:
         me, place, source = pick(k, self._holding())
-        self._restore(me, place, source, loss)
+        self._restore(me, place, source, sorted(me.holds[place, source], key=order), loss)
 
-    def _restore(self, me: Instance, place: int, source: Source, loss: Loss) -> None:
-        ids = sorted(me.holds[place, source], key=order)
-        if not ids:
-            return
+    def _restore(self, me: Instance, place: int, source: Source, ids: list[bytes], loss: Loss) -> list[bytes] | None:
+        fresh = [each for each in ids if each not in me.restored[place, source]]
+        if not fresh:
+            return []
         pair = self.model.pairs[place]
         answer = self._attempt(
-            lambda: self.model.restore(me.name, pair, source, ids),
-            lambda: self._group(me, place).restore(source, ids),
+            lambda: self.model.restore(me.name, pair, source, fresh),
+            lambda: self._group(me, place).restore(source, fresh),
             loss,
         )
-        if answer is not None:
-            assert answer[1] == answer[0]
+        if answer is None:
+            return None
+        assert answer[1] == answer[0]
+        me.restored[place, source].update(answer[0])
+        return answer[0]
 
     @rule(k=some, p=some, source=sources)
     def delete_consumer(self, k: int, p: int, source: Source) -> None:
@@ -365,7 +436,9 @@ class BrokerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(pair.retry for pair in self.model.pairs))
     @rule(p=some, limit=few, loss=losses)
     def promote(self, p: int, limit: int, loss: Loss) -> None:
-        pair = pick(p, [pair for pair in self.model.pairs if pair.retry])
+        self._promote(pick(p, [pair for pair in self.model.pairs if pair.retry]), limit, loss)
+
+    def _promote(self, pair: Pair, limit: int, loss: Loss) -> None:
         key = self._real(self.model.pair_key(pair, "retry"))
         waiting = [each.decode() for each in self.bench.call("ZRANGE", key, 0, -1)]
         group = self._group(self.instances[0], self.model.pairs.index(pair))
@@ -377,7 +450,9 @@ class BrokerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(pair.later for pair in self.model.pairs))
     @rule(p=some)
     def an_hour_passes(self, p: int) -> None:
-        pair = pick(p, [pair for pair in self.model.pairs if pair.later])
+        self._an_hour_passes(pick(p, [pair for pair in self.model.pairs if pair.later]))
+
+    def _an_hour_passes(self, pair: Pair) -> None:
         key = self._real(self.model.pair_key(pair, "retry"))
         for invocation in sorted(pair.later):
             self._others("ZADD", key, "XX", 1, invocation)
@@ -388,6 +463,10 @@ class BrokerMachine(RuleBasedStateMachine):
     def redrive(self, p: int, count: int, stale: bool, loss: Loss) -> None:
         pair = pick(p, [pair for pair in self.model.pairs if pair.dead.entries])
         letters = ([b"1-1"] if stale else []) + sorted(pair.dead.entries, key=order)[:count]
+        # Of several calls some may be carried out when a reply is lost; one is all or nothing.
+        self._redrive(pair, letters if loss is Loss.NONE else letters[:1], loss)
+
+    def _redrive(self, pair: Pair, letters: list[bytes], loss: Loss) -> None:
         place = DeadLetters(self.bench.connection, self.keys, pair.topic.name, pair.group)
         for each in (loss, Loss.NONE):
             answer = self._attempt(
@@ -403,149 +482,162 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # --- others ---------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self._trimmable())
-    @rule(t=some, k=some)
-    def delete_event(self, t: int, k: int) -> None:
-        topic = pick(t, self._trimmable())
-        entry = pick(k, list(topic.log.entries))
-        self._others("XDEL", self.keys.topic(topic.name), entry)
-        self.model.trim(topic, [entry])
+    @rule(what=st.sampled_from(Fault), k=some, source=sources)
+    def disturb(self, what: Fault, k: int, source: Source) -> None:
+        """Something that is not evfn's doing."""
+        pair = pick(k, self.model.pairs)
+        match what:
+            case Fault.TRIMMED:
+                self._trim(k)
+            case Fault.DESTROYED:
+                self._destroy_group(pair, source)
+            case Fault.BODY_DELETED:
+                self._delete_body(k)
+            case Fault.FLUSHED:
+                self._flush()
+            case Fault.SCRIPTS_FLUSHED:
+                self.bench.call("SCRIPT", "FLUSH")
+            case Fault.OCCUPIED:
+                self._occupy(k, pair)
+            case Fault.SPENT:
+                self._spend_ids(k, pair)
+            case Fault.FULL:
+                self.bench.call("CONFIG", "SET", "maxmemory", 1)
+                self.model.full = True
 
-    @precondition(lambda self: self._trimmable())
-    @rule(t=some, left=st.integers(0, 2))
-    def trim_topic(self, t: int, left: int) -> None:
-        topic = pick(t, self._trimmable())
-        self._others("XTRIM", self.keys.topic(topic.name), "MAXLEN", left)
-        self.model.trim(topic, list(topic.log.entries)[: len(topic.log.entries) - left])
+    @precondition(lambda self: self.model.occupied or self.model.exhausted or self.model.full)
+    @rule()
+    def mend(self) -> None:
+        """All of it at once: what goes on by itself goes on."""
+        if self.model.occupied is not None:
+            key, self.model.occupied = self.model.occupied, None
+            self._others("DEL", key)
+            if self.bench.call("EXISTS", ASIDE):
+                self._others("RENAME", ASIDE, key)
+        if self.model.exhausted is not None:
+            self._others("XSETID", self.model.exhausted, self._id_before)
+            self.model.exhausted = None
+        self.bench.call("CONFIG", "SET", "maxmemory", 0)
+        self.model.full = False
 
-    @rule(p=some, source=sources)
-    def destroy_group(self, p: int, source: Source) -> None:
-        pair = pick(p, self.model.pairs)
-        key = self.model.key(pair, source)
+    def _trim(self, k: int) -> None:
+        topics = self.model.topics.values()
+        some_left = [each for each in topics if each.log.entries and self.model.occupied != self.keys.topic(each.name)]
+        if not some_left:
+            return
+        topic = pick(k, some_left)
+        ids = list(topic.log.entries)
+        if k % 2:
+            ids = [pick(k, ids)]
+            self._others("XDEL", self.keys.topic(topic.name), *ids)
+        else:
+            ids = ids[: len(ids) - k % 3]
+            self._others("XTRIM", self.keys.topic(topic.name), "MAXLEN", k % 3)
+        self.model.trim(topic, ids)
+
+    def _destroy_group(self, pair: Pair, source: Source) -> None:
+        key, place = self.model.key(pair, source), self.model.pairs.index(pair)
         # Without the stats nobody can know where a group stood.
         if self.model.occupied == key or pair.untold or pair.queues[source].position is None:
             return
         self._others("XGROUP", "DESTROY", key, pair.group)
         self.model.destroy(pair, source)
+        if source is Source.TOPIC:
+            calls = [call for each in self.instances for call in each.unanswered if call.place == place and call.plan]
+            pair.doubtful |= {each.stream_id for call in calls for each in call.deliveries}
 
-    @precondition(lambda self: any(record for pair in self.model.pairs for record in pair.retry.values()))
-    @rule(p=some)
-    def delete_body(self, p: int) -> None:
-        pair = pick(p, [pair for pair in self.model.pairs if any(pair.retry.values())])
-        invocation = next(name for name, record in pair.retry.items() if record is not None)
-        self._others("HDEL", self._real(self.model.pair_key(pair, "bodies")), invocation)
-        pair.retry[invocation] = None
+    def _delete_body(self, k: int) -> None:
+        waiting = [pair for pair in self.model.pairs if any(pair.retry.values())]
+        if waiting:
+            pair = pick(k, waiting)
+            invocation = next(name for name, record in pair.retry.items() if record is not None)
+            self._others("HDEL", self._real(self.model.pair_key(pair, "bodies")), invocation)
+            pair.retry[invocation] = None
 
-    @rule(really=st.integers(0, 3))
-    def flush_server(self, really: int) -> None:
-        if really == 0:
-            self._flush()
+    def _occupy(self, k: int, pair: Pair) -> None:
+        parts = ["topic", OUTPUT, "topics", "inbox", "retry", "bodies", "dead", "stats"]
+        key = self._key(pair, pick(k // 3, parts))
+        if self.model.occupied is None and key != self.model.exhausted:
+            if self.bench.call("EXISTS", key):
+                self._others("RENAME", key, ASIDE)
+            self._others("SET", key, "mine")
+            self.model.occupied = key
 
-    @rule()
-    def flush_scripts(self) -> None:
-        self.bench.call("SCRIPT", "FLUSH")
-
-    @precondition(lambda self: self.model.occupied is None)
-    @rule(p=some, part=st.sampled_from(["topic", "inbox", "retry", "bodies", "dead", "stats", OUTPUT, "topics"]))
-    def occupy_key(self, p: int, part: str) -> None:
-        pair = pick(p, self.model.pairs)
-        if part in ("topic", OUTPUT):
-            key = self.keys.topic(pair.topic.name if part == "topic" else OUTPUT)
-        elif part == "topics":
-            key = self.keys.topics
-        else:
-            key = self.model.pair_key(pair, part)
-        if key == self.model.exhausted:
-            return
-        if self.bench.call("EXISTS", key):
-            self._others("RENAME", key, ASIDE)
-        self._others("SET", key, "mine")
-        self.model.occupied = key
-
-    @precondition(lambda self: self.model.occupied is not None)
-    @rule()
-    def free_key(self) -> None:
-        assert self.model.occupied is not None
-        self._give_back(self.model.occupied)
-        self.model.occupied = None
-
-    def _give_back(self, key: str) -> None:
-        self._others("DEL", key)
-        if self.bench.call("EXISTS", ASIDE):
-            self._others("RENAME", ASIDE, key)
-
-    @precondition(lambda self: self.model.exhausted is None)
-    @rule(p=some, part=st.sampled_from(["topic", "inbox", "dead", OUTPUT]))
-    def spend_ids(self, p: int, part: str) -> None:
+    def _spend_ids(self, k: int, pair: Pair) -> None:
         """The stream is at its last possible id."""
-        pair = pick(p, self.model.pairs)
-        if part in ("topic", OUTPUT):
-            key = self.keys.topic(pair.topic.name if part == "topic" else OUTPUT)
-        else:
-            key = self.model.pair_key(pair, part)
-        if key == self.model.occupied or not self.bench.call("EXISTS", key):
+        key = self._key(pair, pick(k // 3, [OUTPUT, "topic", "inbox", "dead"]))
+        if self.model.exhausted is not None or key == self.model.occupied:
             return
+        if not self.bench.call("EXISTS", key):
+            self._others("XGROUP", "CREATE", key, "nobody", 0, "MKSTREAM")
+            self._others("XGROUP", "DESTROY", key, "nobody")
         facts = self.bench.call("XINFO", "STREAM", key)
         self._id_before = dict(zip(facts[::2], facts[1::2], strict=True))[b"last-generated-id"]
         self._others("XSETID", key, LAST_ID)
         self.model.exhausted = key
 
-    @precondition(lambda self: self.model.exhausted not in (None, self.model.occupied))
-    @rule()
-    def renew_ids(self) -> None:
-        assert self.model.exhausted is not None
-        self._others("XSETID", self._real(self.model.exhausted), self._id_before)
-        self.model.exhausted = None
-
-    @precondition(lambda self: not self.model.full)
-    @rule()
-    def fill_server(self) -> None:
-        self.bench.call("CONFIG", "SET", "maxmemory", 1)
-        self.model.full = True
-
-    @precondition(lambda self: self.model.full)
-    @rule()
-    def empty_server(self) -> None:
-        self.bench.call("CONFIG", "SET", "maxmemory", 0)
-        self.model.full = False
+    def _key(self, pair: Pair, part: str) -> str:
+        match part:
+            case "topic":
+                return self.keys.topic(pair.topic.name)
+            case "topics":
+                return self.keys.topics
+            case _ if part == OUTPUT:
+                return self.keys.topic(OUTPUT)
+        return self.model.pair_key(pair, part)
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 
     @invariant()
     def matches(self) -> None:
         """The server holds what the model does, and every event is in one place for every trigger."""
-        self.sound = False
-        model = self.model
-        for topic in model.topics.values():
-            topic.learn([(entry, tuple(fields)) for entry, fields in self._stream(self.keys.topic(topic.name))])
-        model.output.learn([(entry, tuple(fields)) for entry, fields in self._stream(self.keys.topic(OUTPUT))])
-        leases = self.bench.run(self._instances.all())
-        assert leases == model.leases
+        if self.sound:
+            return
+        model, connection = self.model, self.bench.connection
+        streams = {name: self.keys.topic(name) for name in [*model.topics, OUTPUT]}
+        commands: list[tuple[str | bytes | int, ...]] = [("HGETALL", self.keys.instances)]
+        commands += [("XRANGE", self._real(key), "-", "+") for key in streams.values()]
         for pair in model.pairs:
-            self._matches_pair(pair)
+            commands += self._questions(pair)
+        leases, *replies = self.bench.run(connection.pipeline(commands))
+        found = {name.decode(): int(by) for name, by in zip(leases[::2], leases[1::2], strict=True)}
+        assert found == model.leases | ({RELEASES: model.releases} if model.releases else {})
+        for name in streams:
+            topic = model.topics.get(name)
+            entries = [(entry, tuple(fields)) for entry, fields in replies.pop(0)]
+            (model.output if topic is None else topic).learn(entries)
         for pair in model.pairs:
-            if pair.queues[Source.TOPIC].position is not None:
-                places = model.places(pair)
-                assert set(places) <= set(pair.topic.accepted)
-                for event in pair.topic.accepted:
-                    wanted = (0, 1) if event in pair.excused else (1,)
-                    assert places[event] in wanted, f"{pair.name}: {event!r} is in {places[event]} places"
+            many = len(self._questions(pair))
+            self._matches_pair(pair, replies[:many])
+            del replies[:many]
+        for pair in model.pairs:
+            self._in_one_place(pair)
         self.sound = True
 
-    def _matches_pair(self, pair: Pair) -> None:
-        model, connection = self.model, self.bench.connection
-        key = {part: self._real(model.pair_key(pair, part)) for part in ("inbox", "retry", "bodies", "dead", "stats")}
-        commands: list[tuple[str | bytes | int, ...]] = [
-            ("XRANGE", key["inbox"], "-", "+"),
+    def _in_one_place(self, pair: Pair) -> None:
+        if pair.queues[Source.TOPIC].position is None:
+            return
+        places = self.model.places(pair)
+        assert set(places) <= set(pair.topic.accepted)
+        for event in pair.topic.accepted:
+            least, most = int(event not in pair.excused), 1 + (event in pair.doubtful)
+            assert least <= places[event] <= most, f"{pair.name}: {event!r} is in {places[event]} places"
+
+    def _questions(self, pair: Pair) -> list[tuple[str | bytes | int, ...]]:
+        key = {part: self._real(self.model.pair_key(pair, part)) for part in ("retry", "bodies", "dead", "stats")}
+        streams = [self._real(self.model.key(pair, source)) for source in Source]
+        return [
+            ("XRANGE", streams[1], "-", "+"),
             ("XRANGE", key["dead"], "-", "+"),
             ("ZRANGE", key["retry"], 0, -1),
             ("HGETALL", key["bodies"]),
             ("HGETALL", key["stats"]),
+            *(("XINFO", "GROUPS", stream) for stream in streams),
+            *(("XPENDING", stream, pair.group, "-", "+", 1000) for stream in streams),
         ]
-        for source in Source:
-            stream = self._real(model.key(pair, source))
-            commands += [("XINFO", "GROUPS", stream), ("XPENDING", stream, pair.group, "-", "+", 1000)]
-        inbox, dead, retry, bodies, stats, *groups = self.bench.run(connection.pipeline(commands))
+
+    def _matches_pair(self, pair: Pair, replies: Sequence[Any]) -> None:
+        inbox, dead, retry, bodies, stats, *groups = replies
         pair.inbox.learn([(entry, unpack(fields[1])) for entry, fields in inbox])
         letters = [parse(entry, fields) for entry, fields in dead]
         assert all(letter.record is not None for letter in letters)
@@ -555,12 +647,11 @@ class BrokerMachine(RuleBasedStateMachine):
         assert kept == {name: record for name, record in pair.retry.items() if record is not None}
         numbers = dict(zip(stats[::2], stats[1::2], strict=True))
         assert numbers.pop(b"last_delivered", b"") == pair.last_delivered
-        counters = {name.decode(): int(by) for name, by in numbers.items() if name not in (b"start", b"start_id")}
+        counters = {name.decode(): int(by) for name, by in numbers.items() if name not in NO_COUNTERS}
         assert counters == {name: by for name, by in pair.counters.items() if by}
-        for source, (info, pending) in zip(Source, zip(groups[::2], groups[1::2], strict=True), strict=True):
+        for source, info, pending in zip(Source, groups[:2], groups[2:], strict=True):
             queue = pair.queues[source]
-            found = [] if isinstance(info, BrokerError) else info
-            facts = [dict(zip(each[::2], each[1::2], strict=True)) for each in found]
+            facts = [dict(zip(each[::2], each[1::2], strict=True)) for each in (info if isinstance(info, list) else [])]
             positions = [each[b"last-delivered-id"] for each in facts if each[b"name"] == pair.group.encode()]
             assert positions == ([] if queue.position is None else [queue.position])
             if queue.position is not None:
@@ -571,12 +662,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.bench.connection.loss = Loss.NONE
         if not self.sound:
             return
-        if self.model.occupied is not None:
-            self.free_key()
-        if self.model.exhausted is not None:
-            self.renew_ids()
-        self.bench.call("CONFIG", "SET", "maxmemory", 0)
-        self.model.full = False
+        self.mend()
         self.matches()
         for name in list(self.model.leases):
             self._run(self._instances.deregister(name))
@@ -593,33 +679,29 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _drain(self, me: Instance, place: int, pair: Pair) -> bool:
         """One round of it; whether there was nothing to do."""
-        group, seen = self._group(me, place), len(pair.ended)
-        for each in range(len(self.instances)):
-            for source in Source:
-                self.claim(len(self.instances) - 1, each, place, source, 1000, False, False, Loss.NONE)
-                self.matches()
-        if pair.later:
-            self.an_hour_passes(self._place_of(pair, [other for other in self.model.pairs if other.later]))
-        if pair.retry:
-            self.promote(self._place_of(pair, [other for other in self.model.pairs if other.retry]), 1000, Loss.NONE)
-        self.matches()
-        if pair.dead.entries:
-            dead = [other for other in self.model.pairs if other.dead.entries]
-            self.redrive(self._place_of(pair, dead), 1000, False, Loss.NONE)
         busy = False
         for source in Source:
-            self.fetch(len(self.instances) - 1, place, source, 1000, Loss.NONE)
-            self.matches()
+            for owner in {who for who, _ in pair.queues[source].pending.values()} - {me.name}:
+                self._claim(me, owner, place, source, 1000, dead=False, seen=None, loss=Loss.NONE)
+        if pair.later:
+            self._an_hour_passes(pair)
+        if pair.retry:
+            self._promote(pair, 1000, Loss.NONE)
+        if pair.dead.entries:
+            self._redrive(pair, list(pair.dead.entries), Loss.NONE)
+        self.matches()
+        for source in Source:
+            self._fetch(me, place, source, 1000, Loss.NONE)
             held = me.holds[place, source]
             if held:
                 busy = True
                 plan = [(each, Outcome.EMIT) for each in held.values()]
                 held.clear()
-                call = Unanswered(place, source, [each for each, _ in plan], plan, me.last.get(place, b""))
+                last = me.last.get(place, b"") if source is Source.TOPIC else b""
+                call = Unanswered(place, source, [each for each, _ in plan], plan, last)
                 self._settle(me, call, Loss.NONE, repeat=False)
-                self.matches()
-        del group
-        return not busy and len(pair.ended) == seen
+            self.matches()
+        return not busy
 
     def _nothing_left(self, pair: Pair, group: Group) -> None:
         status = self.bench.run(group.status())
@@ -672,6 +754,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def _flush(self) -> None:
         self.bench.call("FLUSHALL")
         self.bench.call("CONFIG", "SET", "maxmemory", 0)
+        self.sound = False
         self.model.flush()
         self.model.full = False
         self.published.clear()
@@ -706,13 +789,6 @@ class BrokerMachine(RuleBasedStateMachine):
     def _gone(self) -> list[int]:
         pairs = enumerate(self.model.pairs)
         return [place for place, pair in pairs if any(queue.position is None for queue in pair.queues.values())]
-
-    def _trimmable(self) -> list[Any]:
-        topics = self.model.topics.values()
-        return [each for each in topics if each.log.entries and self.model.occupied != self.keys.topic(each.name)]
-
-    def _place_of(self, pair: Pair, pairs: list[Pair]) -> int:
-        return next(index for index, each in enumerate(pairs) if each is pair)
 
     def _batch(self, pair: Pair, plan: Plan, *, repeat: bool, last: bytes) -> Batch:
         batch = Batch(repeat=repeat, last_delivered=last)

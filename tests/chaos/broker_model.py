@@ -104,8 +104,10 @@ class Topic:
 class Pair:
     """One topic seen by one trigger. `retry` holds None for a body that others deleted, `later` what is not due yet.
 
-    `excused` are events that a fault outside evfn took from the group's list or from the stream. `untold`: something
-    was settled while the stats were no hash.
+    `start` is the last id that its group on the topic did not deliver when it was made. `excused` are events that a
+    fault outside evfn took from the group's list or from the stream. `doubtful` are those that were on no list because
+    the group was destroyed, while nobody could know whether they had been settled. `untold`: something was settled
+    while the stats were no hash.
     """
 
     topic: Topic
@@ -117,8 +119,10 @@ class Pair:
     dead: Log[Record] = field(default_factory=Log)
     counters: Counter[str] = field(default_factory=Counter)
     last_delivered: bytes = b""
+    start: bytes = BEGINNING
     ended: dict[bytes, End] = field(default_factory=dict)
     excused: set[bytes] = field(default_factory=set)
+    doubtful: set[bytes] = field(default_factory=set)
     untold: bool = False
 
     @property
@@ -276,7 +280,7 @@ class Model:
         if inbox.position is None:
             inbox.position = BEGINNING
         if queue.position is None:
-            queue.position = max(pair.last_delivered or BEGINNING, known or BEGINNING, key=order)
+            queue.position = pair.start = max(pair.last_delivered or BEGINNING, known or BEGINNING, key=order)
 
     def destroy(self, pair: Pair, source: Source) -> None:
         """By others: what was pending on a topic is on no list any more; an inbox still holds what is not settled."""
@@ -313,7 +317,9 @@ class Model:
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, me: str, pair: Pair, source: Source, plan: Plan, *, repeat: bool, last: bytes) -> Reply:
+    def settle(
+        self, me: str, pair: Pair, source: Source, plan: Plan, *, repeat: bool, last: bytes, counted_before: bool
+    ) -> Reply:
         if me not in self.leases:
             return Reply(fenced=True)
         if self.occupied == self.key(pair, source):
@@ -343,7 +349,7 @@ class Model:
                 self._carry_out(pair, delivery, outcome)
                 self.count(pair, counted(delivery, outcome))
                 done += 1
-        if done:
+        if done and not counted_before:
             # The call counts for its plain acks as one.
             for each in plain:
                 self.count(pair, counted(*each))
@@ -393,7 +399,8 @@ class Model:
             self._end(pair, delivery, End.SETTLED)
 
     def _end(self, pair: Pair, delivery: Delivery, end: End) -> None:
-        assert delivery.stream_id not in pair.ended, f"{pair.name}: {delivery.stream_id!r} is settled a second time"
+        again = delivery.stream_id in pair.ended and delivery.stream_id not in pair.doubtful
+        assert not again, f"{pair.name}: {delivery.stream_id!r} is settled a second time"
         pair.ended[delivery.stream_id] = end
 
     def _told(self, pair: Pair, last: bytes) -> None:
@@ -486,9 +493,13 @@ class Model:
     def restore(self, me: str, pair: Pair, source: Source, ids: Sequence[bytes]) -> list[bytes]:
         """What is mine now."""
         self.require_lease(me)
+        if self.occupied == self.pair_key(pair, "stats"):
+            raise Refused(Refusal.KEY_TAKEN)
         pending = self.require_group(pair, source).pending
         for entry in ids:
-            if entry not in pending and entry in pair.entries(source):
+            # What lies behind the start of the group is delivered by it, to whoever asks.
+            below = order(entry) <= order(pair.start)
+            if below and entry not in pending and entry in pair.entries(source):
                 pending[entry] = (me, 1)
         return [each for each in ids if pending.get(each, ("", 0))[0] == me]
 

@@ -14,7 +14,7 @@ from evfn.broker.scripts import scripts
 from servers import FLAVOURS, RealServer
 
 BRIEF = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,
