@@ -73,16 +73,16 @@ async def snapshot(connection: Connection, opened: Opened, known: Survey | None 
             takers.setdefault(topic, [])
         parts = [await status(connection, keys, name, project.group(trigger.name)) for name in names]
         triggers[trigger.name] = _trigger(trigger, parts, said.get(trigger.name))
+    lease = project.settings.lease
     rules = ruled(project)
     for name in rules:
         takers.setdefault(name, [])
     streams = await topics.info(connection, keys, takers)
     wanted = [(name, each, expected(project, name)) for name, each in rules.items()]
-    kept = dict(zip(rules, await look(connection, keys, wanted), strict=True))
+    kept = dict(zip(rules, await look(connection, keys, wanted, lease), strict=True))
     here = {each.instance: each.pid for each in instance_lock.living(opened.location.state)}
     # One that was killed here keeps its field until another takes its deliveries over; its lock says what it is.
     folder = opened.location.state
-    lease = project.settings.lease
     present = {
         name: each
         for name, each in (await Instances(connection, keys).present()).items()

@@ -13,9 +13,11 @@ BEATS = 5
 STILL = 4
 """So many own beats in a row without one of the other's, and its lease has lapsed: 80 to 100 % of the lease."""
 
-
 BURIED = 10
 """So many times as long without a beat, and nobody expects it back: what is left of its lease is removed."""
+PUT_BACK = 15
+"""After so many leases every instance has put back what it holds of a consumer group that was made again: it looks at
+all its groups every sixth lease, and acts on what two looks agree on."""
 
 
 def interval(lease: timedelta) -> timedelta:

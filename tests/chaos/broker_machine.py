@@ -51,7 +51,7 @@ LAST_ID = b"18446744073709551615-18446744073709551615"
 ASIDE = "aside"
 MOST_ALIVE = 3
 HOUR = timedelta(hours=1)
-NO_COUNTERS = {b"start", b"start_id", b"clock"}
+NO_COUNTERS = {b"start", b"start_id", b"clock", b"made_again"}
 """What else stands with the counters."""
 RELEASES = ":released"
 """The field of the leases' hash that moves with every release."""

@@ -45,6 +45,28 @@ def effects(server: RealServer) -> int:
     return int(server.command("XLEN", "done")[1:])
 
 
+def test_a_group_is_made_again_behind_what_was_taken_over(box: Sandbox, server: RealServer) -> None:
+    """What an instance took over from a dead one was delivered, though nobody has settled anything yet."""
+    hold = Path(f"{box.journal}.hold")
+    hold.touch()
+    for name in ("one", "two"):
+        (box.folder / name).mkdir()
+    with box.running("--state", str(box.folder / "one")) as one:
+        box.emit("work", {"n": 1})
+        wait_until(lambda: len(box.notes()) == 1, description="it runs on the first machine")
+        one.kill()
+        one.wait(10)
+    with box.running("--state", str(box.folder / "two")):
+        wait_until(lambda: len(box.notes()) == 2, description="it runs on the second")
+        server.command("XGROUP", "DESTROY", "work", "sandbox/slow")
+        box.emit("work", {"n": 2})
+        wait_until(lambda: "is made again at" in box.log.read_text(), description="the group is made again")
+        assert "is made again at 0-0" not in box.log.read_text()
+        hold.unlink()
+        wait_until(lambda: effects(server) == 2, description="both have their effect")
+    assert sorted(box.notes()) == ["1", "1", "2"]
+
+
 def test_f27_a_destroyed_group_loses_nothing_that_runs_anywhere(box: Sandbox, server: RealServer) -> None:
     """XGROUP DESTROY while two machines run events: both put theirs back, each event has its effect once."""
     hold = Path(f"{box.journal}.hold")

@@ -130,6 +130,19 @@ async def test_trimmed_entries_are_dropped_and_counted(
     assert (await group.status()).counters == {"delivered": 2, "dropped": 2}
 
 
+async def test_a_retry_that_somebody_deleted_was_delivered_before(
+    connection: Connection, group: Group, other: Group, instances: Instances
+) -> None:
+    """It counts as dropped, and not as delivered once more."""
+    await connection.pipeline([("XADD", group.key(Source.INBOX), "*", "record", number) for number in range(2)])
+    ids = [entry for entry, _ in await group.fetch(Source.INBOX, 2)]
+    await instances.register("other")
+    await connection.call("XDEL", group.key(Source.INBOX), *ids)
+    assert (await group.release(Source.INBOX, [ids[0]])).dropped == 1
+    assert [each.fields for each in await other.claim(Source.INBOX, "me", dead=True, count=10)] == [None]
+    assert (await group.status()).counters == {"dropped": 2}
+
+
 async def test_consumers_go_only_when_they_hold_nothing(
     connection: Connection, group: Group, other: Group, instances: Instances
 ) -> None:

@@ -89,6 +89,18 @@ async def test_an_inbox_at_its_last_id_keeps_the_retry(connection: Connection, g
     assert await connection.call("HGET", keys.bodies(group.topic, group.group), "i0") == b"one"
 
 
+async def test_what_has_no_body_is_counted_though_the_inbox_is_refused(
+    connection: Connection, group: Group, keys: Keys
+) -> None:
+    """It is off the set by then: whoever counts it later would not find it."""
+    await schedule(connection, group, b"one", b"two")
+    await connection.call("HDEL", keys.bodies(group.topic, group.group), "i0")
+    await connection.call("XADD", group.key(Source.INBOX), LAST_ID, "a", "1")
+    with pytest.raises(BrokerError, match="inbox"):
+        await group.promote(10)
+    assert (await group.status()).counters == {"dropped": 1}
+
+
 async def test_a_full_server_still_promotes(server: RealServer, connection: Connection, group: Group) -> None:
     await schedule(connection, group, b"one")
     server.command("CONFIG", "SET", "maxmemory", "1")

@@ -288,6 +288,21 @@ async def test_a_stream_at_its_last_id_takes_the_whole_entry_back(
     assert await group.pending(Source.TOPIC) == [(ids[0], 4)]
 
 
+async def test_what_was_trimmed_and_cannot_be_put_back_is_counted_as_dropped(
+    connection: Connection, group: Group, keys: Keys
+) -> None:
+    """Somebody trimmed the event while it ran, and what it emits is refused: no list takes it any more."""
+    ids = await deliver(connection, group, 2)
+    await connection.call("XADD", keys.topic("full"), LAST_ID, "a", "1")
+    await connection.call("XDEL", group.key(Source.TOPIC), ids[0])
+    counters = {"delivered": 1, "succeeded": 1}
+    entries = [Entry.ack(each, [Emit("full", (b"a", b"3"))], counters=counters) for each in ids]
+    settled = await group.settle(Source.TOPIC, Batch(entries=entries))
+    assert [each.id for each in settled.refused] == ids
+    assert (await group.status()).counters == {"delivered": 1, "dropped": 1}
+    assert await pending(connection, group) == 1
+
+
 async def test_a_dead_stream_at_its_last_id_keeps_the_delivery(
     connection: Connection, group: Group, keys: Keys
 ) -> None:

@@ -13,10 +13,12 @@ from evfn.broker.group import Batch, Group, KeyTaken, Source
 from evfn.broker.keys import Keys
 from evfn.broker.position import numbers
 from evfn.broker.trim import MOST, TRIM, Hold, Holder, Trimmed, look, trim
+from evfn.lease import PUT_BACK
 from evfn.trigger import TopicRules
 from servers import RealServer
 
 LAST = 18446744073709551615
+LEASE = timedelta(seconds=1)
 AGED = TopicRules(retention=timedelta(seconds=1))
 
 
@@ -41,14 +43,14 @@ async def test_what_every_group_has_finished_is_trimmed_when_it_is_old(
     await connection.call("XREADGROUP", "GROUP", "other", "x", "COUNT", 4, "STREAMS", stream, ">")
     await connection.call("XACK", stream, "other", "1-1", "1-2", "1-4")
     await group.settle(Source.TOPIC, Batch(acks=[entry for entry, _ in entries]))
-    trimmed = await trim(connection, keys, group.topic, AGED, [group.group])
+    trimmed = await trim(connection, keys, group.topic, AGED, [group.group], LEASE)
     assert (trimmed.trimmed, trimmed.events) == (2, 9)
     assert trimmed.held_by == (Holder("other", Hold.UNFINISHED, 1, 7),)
     await connection.call("XACK", stream, "other", "1-3")
     await connection.call("XREADGROUP", "GROUP", "other", "x", "NOACK", "STREAMS", stream, ">")
-    trimmed = await trim(connection, keys, group.topic, AGED, [group.group])
+    trimmed = await trim(connection, keys, group.topic, AGED, [group.group], LEASE)
     assert (trimmed.trimmed, trimmed.events, trimmed.held_by) == (8, 1, ())
-    again = await trim(connection, keys, group.topic, AGED, [group.group])
+    again = await trim(connection, keys, group.topic, AGED, [group.group], LEASE)
     assert (again.trimmed, again.events) == (0, 1)
     assert (await group.status()).counters.get("dropped") is None
 
@@ -60,14 +62,14 @@ async def test_no_more_than_max_events_stay_once_they_are_finished(
     stream = group.key(Source.TOPIC)
     await fill(connection, stream, 2 * MOST + 345)
     rules = TopicRules(max_events=7)
-    refused = await trim(connection, keys, group.topic, rules, [group.group])
+    refused = await trim(connection, keys, group.topic, rules, [group.group], LEASE)
     assert (refused.trimmed, refused.events) == (0, 2 * MOST + 345)
     assert refused.held_by[0].group == group.group
     await connection.call("XREADGROUP", "GROUP", group.group, "me", "NOACK", "COUNT", 2_000, "STREAMS", stream, ">")
-    partly = await trim(connection, keys, group.topic, rules, [group.group])
+    partly = await trim(connection, keys, group.topic, rules, [group.group], LEASE)
     assert (partly.trimmed, partly.events) == (2_000, MOST - 655)
     await connection.call("XREADGROUP", "GROUP", group.group, "me", "NOACK", "STREAMS", stream, ">")
-    done = await trim(connection, keys, group.topic, rules, [group.group])
+    done = await trim(connection, keys, group.topic, rules, [group.group], LEASE)
     assert (done.events, done.held_by) == (7, ())
     assert (await left(connection, stream))[0] == f"1-{2 * MOST + 339}"
 
@@ -77,19 +79,35 @@ async def test_one_call_does_a_bounded_part_of_the_work(connection: Connection, 
     stream = group.key(Source.TOPIC)
     await fill(connection, stream, 5 * MOST)
     await connection.call("XGROUP", "SETID", stream, group.group, "$")
-    reply = await TRIM.run(connection, [stream], [MOST, 1_000, "", 0])
+    reply = await TRIM.run(connection, [stream], [MOST, 1_000, "", 1, 0, 0])
     assert 0 < reply[1] <= MOST
     assert reply[2] == 1
-    assert (await trim(connection, keys, group.topic, AGED, [group.group])).events == 0
+    assert (await trim(connection, keys, group.topic, AGED, [group.group], LEASE)).events == 0
 
 
 async def test_a_group_that_is_expected_and_not_there_holds_everything(connection: Connection, keys: Keys) -> None:
     """A trigger whose group is yet to be made, or made again, has finished nothing."""
     stream = keys.topic("orders.new")
     await fill(connection, stream, 3)
-    held = await trim(connection, keys, "orders.new", AGED, ["shop/pack"])
+    held = await trim(connection, keys, "orders.new", AGED, ["shop/pack"], LEASE)
     assert (held.trimmed, held.held_by) == (0, (Holder("shop/pack", Hold.MISSING),))
-    assert (await trim(connection, keys, "orders.new", AGED, [])).trimmed == 3
+    assert (await trim(connection, keys, "orders.new", AGED, [], LEASE)).trimmed == 3
+
+
+async def test_a_group_made_again_holds_everything_until_all_have_put_back_what_they_hold(
+    connection: Connection, keys: Keys, group: Group
+) -> None:
+    """Another instance may run what looks finished, for the group that knew of it is gone."""
+    stream = group.key(Source.TOPIC)
+    await fill(connection, stream, 3)
+    await group.settle(Source.TOPIC, Batch(acks=[(await group.fetch(Source.TOPIC, 3))[0][0]], last_delivered=b"1-3"))
+    await connection.call("XGROUP", "DESTROY", stream, group.group)
+    await group.recreate("1-3")
+    for groups in ([group.group], []):
+        held = await trim(connection, keys, group.topic, AGED, groups, LEASE)
+        assert (held.events, held.held_by) == (3, (Holder(group.group, Hold.MADE_AGAIN),))
+    await connection.call("HINCRBY", keys.stats(group.topic, group.group), "made_again", -PUT_BACK - 2)
+    assert (await trim(connection, keys, group.topic, AGED, [group.group], LEASE)).events == 0
 
 
 @pytest.mark.parametrize(("cursor", "left_over"), [("", 4), ("1-3", 3)])
@@ -103,12 +121,12 @@ async def test_a_replay_under_way_keeps_what_it_has_yet_to_read(
     await connection.call("HSET", keys.stats(group.topic, group.group), "replay", "r1")
     replay = keys.replay(group.topic, group.group, "r1")
     await connection.call("HSET", replay, "first", "1-2", "last", "1-5", "cursor", cursor)
-    held = await trim(connection, keys, group.topic, AGED, [group.group])
+    held = await trim(connection, keys, group.topic, AGED, [group.group], LEASE)
     assert (held.events, held.held_by) == (left_over, (Holder(group.group, Hold.REPLAY),))
-    [looked] = await look(connection, keys, [(group.topic, AGED, [group.group])])
+    [looked] = await look(connection, keys, [(group.topic, AGED, [group.group])], LEASE)
     assert looked == Trimmed(0, held.events, held.oldest, held.held_by)
     await connection.call("DEL", replay)
-    assert (await trim(connection, keys, group.topic, AGED, [group.group])).events == 0
+    assert (await trim(connection, keys, group.topic, AGED, [group.group], LEASE)).events == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +145,7 @@ async def test_ids_are_exact(connection: Connection, keys: Keys, last: str, kept
     stream = keys.topic("orders.new")
     await connection.pipeline([("XADD", stream, each, "n", "1") for each in (last, kept)])
     await connection.call("XGROUP", "CREATE", stream, "g", last)
-    assert (await trim(connection, keys, "orders.new", AGED, [])).trimmed == 1
+    assert (await trim(connection, keys, "orders.new", AGED, [], LEASE)).trimmed == 1
     assert await left(connection, stream) == [kept]
 
 
@@ -135,7 +153,7 @@ async def test_a_group_at_the_last_possible_id_is_no_trouble(connection: Connect
     stream = keys.topic("orders.new")
     await connection.pipeline([("XADD", stream, each, "n", "1") for each in ("1-1", f"{LAST}-{LAST}")])
     await connection.call("XGROUP", "CREATE", stream, "g", "$")
-    assert (await trim(connection, keys, "orders.new", TopicRules(max_events=1), [])).events == 1
+    assert (await trim(connection, keys, "orders.new", TopicRules(max_events=1), [], LEASE)).events == 1
 
 
 async def test_ids_ahead_of_the_clock_are_young(connection: Connection, keys: Keys) -> None:
@@ -143,14 +161,14 @@ async def test_ids_ahead_of_the_clock_are_young(connection: Connection, keys: Ke
     stream = keys.topic("orders.new")
     await connection.call("XADD", stream, f"{10**13 * 2}-1", "n", "1")
     await connection.call("XADD", stream, "*", "n", "2")
-    assert (await trim(connection, keys, "orders.new", AGED, [])).trimmed == 0
+    assert (await trim(connection, keys, "orders.new", AGED, [], LEASE)).trimmed == 0
 
 
 async def test_i30_a_topic_that_is_no_stream_is_named(connection: Connection, keys: Keys) -> None:
     await connection.call("SET", keys.topic("orders.new"), "x")
     with pytest.raises(KeyTaken, match=r"t:orders\.new"):
-        await trim(connection, keys, "orders.new", AGED, [])
-    [error] = await look(connection, keys, [("orders.new", AGED, [])])
+        await trim(connection, keys, "orders.new", AGED, [], LEASE)
+    [error] = await look(connection, keys, [("orders.new", AGED, [])], LEASE)
     assert isinstance(error, KeyTaken)
 
 
@@ -159,7 +177,7 @@ async def test_looking_trims_nothing(connection: Connection, keys: Keys) -> None
     await fill(connection, keys.topic("orders.new"), 3)
     await connection.call("XGROUP", "CREATE", keys.topic("orders.new"), "g", "1-1")
     wanted = [("orders.new", AGED, ["shop/pack"]), ("orders.new", AGED, []), ("nothing", AGED, ["shop/pack"])]
-    missing, there, absent = await look(connection, keys, wanted)
+    missing, there, absent = await look(connection, keys, wanted, LEASE)
     assert not isinstance(missing, Exception)
     assert (missing.events, missing.held_by) == (3, (Holder("shop/pack", Hold.MISSING),))
     assert not isinstance(there, Exception)
@@ -174,7 +192,9 @@ async def test_f7_a_trim_whose_reply_is_lost_may_be_repeated(connection: Connect
     await fill(connection, stream, 10)
     await connection.call("XREADGROUP", "GROUP", group.group, "me", "NOACK", "COUNT", 5, "STREAMS", stream, ">")
     for _ in range(3):
-        await TRIM.run(connection, [stream], [MOST, 1_000, 3, 1, group.group])
+        await TRIM.run(
+            connection, [stream, keys.stats(group.topic, group.group)], [MOST, 1_000, 3, 1, 1, 1, group.group]
+        )
     assert await left(connection, stream) == [f"1-{number}" for number in range(6, 11)]
 
 
@@ -182,7 +202,7 @@ async def test_a_full_server_lets_finished_events_go(server: RealServer, connect
     """Trimming is what makes room again, so it must not wait for room."""
     await fill(connection, keys.topic("orders.new"), 500)
     server.command("CONFIG", "SET", "maxmemory", "1")
-    assert (await trim(connection, keys, "orders.new", AGED, [])).trimmed == 500
+    assert (await trim(connection, keys, "orders.new", AGED, [], LEASE)).trimmed == 500
 
 
 async def test_b12_deleted_entries_that_are_pending_hold_back_what_is_above_them(
@@ -194,9 +214,9 @@ async def test_b12_deleted_entries_that_are_pending_hold_back_what_is_above_them
     entries = await group.fetch(Source.TOPIC, 5)
     await connection.call("XDEL", stream, "1-2")
     await group.settle(Source.TOPIC, Batch(acks=[entry for entry, _ in entries if entry != b"1-2"]))
-    assert (await trim(connection, keys, group.topic, AGED, [group.group])).events == 3
+    assert (await trim(connection, keys, group.topic, AGED, [group.group], LEASE)).events == 3
     await group.settle(Source.TOPIC, Batch(acks=[b"1-2"]))
-    assert (await trim(connection, keys, group.topic, AGED, [group.group])).events == 0
+    assert (await trim(connection, keys, group.topic, AGED, [group.group], LEASE)).events == 0
     assert (await group.status()).lag == 0
 
 
@@ -286,7 +306,7 @@ def test_f47_no_event_is_trimmed_that_a_group_has_yet_to_finish(
 
     async def check(world: World) -> None:
         before = set(world.stored)
-        outcome = await trim(connection, keys, "orders.new", rules, list(world.unread))
+        outcome = await trim(connection, keys, "orders.new", rules, list(world.unread), LEASE)
         after = set(await left(connection, world.stream))
         assert after <= before
         assert world.unfinished <= after, "an unfinished event is gone"

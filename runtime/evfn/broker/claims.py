@@ -66,6 +66,7 @@ async def claim(
             int(dead),
             "" if beats_seen is None else beats_seen,
             int(uncharged),
+            int(place.inbox),
         ],
     )
     if reply[0] == b"ALIVE":
@@ -81,7 +82,7 @@ async def release(connection: Connection, keys: Keys, place: Place, ids: list[by
         reply = await RELEASE.run(
             connection,
             [place.stream, keys.instances, keys.stats(place.topic, place.group)],
-            [place.instance, place.group, *ids[at : at + _CHUNK]],
+            [place.instance, place.group, int(place.inbox), *ids[at : at + _CHUNK]],
         )
         _, more, gone = _unless_fenced(reply, place)
         released, dropped = released + more, dropped + gone

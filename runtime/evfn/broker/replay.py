@@ -99,7 +99,9 @@ class Replay:
             # Somebody removed the hash by hand: nothing is left to go on with, and the next one may begin.
             await self.end(replay)
             return None
-        stored = {name.decode(): value.decode("utf-8", "replace") for name, value in zip(flat[::2], flat[1::2])}  # noqa: B905
+        stored = {
+            name.decode(): value.decode("utf-8", "replace") for name, value in zip(flat[::2], flat[1::2], strict=True)
+        }
         total, seen, moved = (int(stored.get(name) or 0) for name in ("total", "seen", "replayed"))
         names = ("asked", "topics", "first", "last", "condition", "rate")
         asked, topics, first, last, condition, rate = (stored.get(name, "") for name in names)

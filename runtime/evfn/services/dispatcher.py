@@ -312,7 +312,7 @@ class Dispatcher:
     ) -> None:
         self.unsettled += len(entries)
         if source is Source.TOPIC:
-            subscription.settlers[source].last_delivered = entries[-1][0]
+            subscription.settlers[source].delivered(entries[-1][0])
         taken = await self._intake.read(subscription, source, entries)
         if taken.dropped:
             self._drop(subscription, source, taken.dropped)
@@ -332,8 +332,8 @@ class Dispatcher:
         else:
             self._give_back(held)
 
-    def _drop(self, subscription: Subscription, source: Source, entries: list[bytes]) -> None:
-        counters = Counter(delivered=len(entries), dropped=len(entries))
+    def _drop(self, subscription: Subscription, source: Source, entries: list[bytes], *, new: bool = True) -> None:
+        counters = Counter(delivered=len(entries) * new, dropped=len(entries))
         subscription.settlers[source].settle(Settling(acks=entries, counters=counters))
 
     # --- claims ----------------------------------------------------------------------------------------------------
@@ -345,6 +345,8 @@ class Dispatcher:
         now_ms = int(self._clock.now().timestamp() * 1000)
         self.unsettled += len(claimed)
         subscription.in_flight(source).took(each.id for each in claimed if each.fields is not None)
+        if claimed and source is Source.TOPIC:
+            subscription.settlers[source].delivered(claimed[-1].id)
         if trimmed := [each.id for each in claimed if each.fields is None]:
             settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
         held: list[Held] = []
@@ -389,7 +391,8 @@ class Dispatcher:
         if trimmed:
             self.unsettled += len(trimmed)
             subscription.in_flight(source).took(trimmed)
-            self._drop(subscription, source, trimmed)
+            # What an inbox holds was counted as delivered when its first attempt was settled.
+            self._drop(subscription, source, trimmed, new=source is Source.TOPIC)
             settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
         rest = [each for each in found if each.fields is not None]
         for charged in (False, True):

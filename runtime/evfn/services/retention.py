@@ -42,6 +42,8 @@ def explain(holder: Holder, project: Project, stream: str) -> str:
             return f"{shown} has no consumer group there yet, so it has finished nothing"
         case Hold.REPLAY:
             return f"a replay to {shown} has yet to read some of them"
+        case Hold.MADE_AGAIN:
+            return f"the consumer group of {shown} was gone and is made again; instances put back what they hold of it"
         case Hold.UNFINISHED:
             said = f"{shown} has yet to finish {_count(holder)}"
     if ours is not None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from evfn.broker.connection import later
 from evfn.broker.group import Batch, Entry, Group, GroupGone, Source
+from evfn.broker.position import numbers
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.listener import Happening
@@ -93,6 +94,11 @@ class Settler:
         self.in_flight.restored.update(mine)
         return set(mine)
 
+    def delivered(self, newest: bytes) -> None:
+        """The topic has been given out up to here, at least: a group made again must not begin below it."""
+        if not self.last_delivered or numbers(newest.decode()) > numbers(self.last_delivered.decode()):
+            self.last_delivered = newest
+
     def stop(self) -> None:
         """Give up what is not settled: the lease is gone, or the instance ends."""
         self._stopped = True
@@ -165,8 +171,11 @@ class Settler:
         except GroupGone:
             await self._on_gone()
             again = batch
-        except BrokerError:
-            again = batch
+        except BrokerError as error:
+            self._trouble(str(error))
+            # What was acked has counted for all of the batch.
+            self._hold([replace(each, counters=Counter()) for each in batch] if reply.acked else batch)
+            return
         self._waiting.extendleft(reversed(again))
 
     def _told(self, batch: list[Settling]) -> None:

@@ -53,8 +53,10 @@ class Trimmer:
                 continue
             # Instances that began together do not all ask at the same moment for ever.
             self._due[topic] = now + _pause(rules).total_seconds() * (0.75 + self._random() / 2)
+            project = self._project()
+            groups = expected(project, topic)
             try:
-                trimmed = await trim(self._connection, self._keys, topic, rules, expected(self._project(), topic))
+                trimmed = await trim(self._connection, self._keys, topic, rules, groups, project.settings.lease)
             except BrokerUnavailable:
                 continue  # The dispatchers say what is wrong with the server.
             except BrokerError as error:

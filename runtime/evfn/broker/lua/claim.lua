@@ -2,15 +2,15 @@
 --
 -- KEYS: stream instances stats
 -- ARGV: me, group, owner, count, dead ('1': the owner's field may be removed), its beats as last seen or '' (any),
---       uncharged ('1': the delivery count stays)
+--       uncharged ('1': the delivery count stays), inbox ('1': what is dropped was counted as delivered before)
 -- Returns: {'FENCED'} (I have no field myself); {'ALIVE'} (the owner has one, and may keep it); else
 --       {'OK', {id, fields or false (no longer in the stream), delivery count, ...}}
 -- Atomic because: the owner must not settle between being judged dead and losing its field, nor may two claimers take
 --       the same delivery.
 
 local stream, instances, stats = KEYS[1], KEYS[2], KEYS[3]
-local me, group, owner, count, dead, seen, uncharged =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7] == '1'
+local me, group, owner, count, dead, seen, uncharged, inbox =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1', ARGV[6], ARGV[7] == '1', ARGV[8] == '1'
 
 if redis.call('HEXISTS', instances, me) == 0 then return {'FENCED'} end
 local beats = redis.call('HGET', instances, owner)
@@ -41,7 +41,8 @@ for _, each in ipairs(pending) do
 end
 if dropped > 0 then
   -- XCLAIM has taken them off the list: trimmed by someone, nothing can run them any more.
-  redis.pcall('HINCRBY', stats, 'delivered', dropped)
+  -- What an inbox holds was counted as delivered when its first attempt was settled.
+  if not inbox then redis.pcall('HINCRBY', stats, 'delivered', dropped) end
   redis.pcall('HINCRBY', stats, 'dropped', dropped)
 end
 return {'OK', result}

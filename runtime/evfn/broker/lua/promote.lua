@@ -32,6 +32,7 @@ if back > 1000 then
 end
 local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
 local moved, bytes, dropped = 0, 0, {}
+local refused
 for index = 1, #due, 2 do
   local invocation, score = due[index], due[index + 1]
   local body = redis.call('HGET', bodies, invocation)
@@ -40,7 +41,8 @@ for index = 1, #due, 2 do
       local added = redis.pcall('XADD', inbox, '*', 'record', body)
       if type(added) == 'table' then
         redis.pcall('ZADD', retry, score, invocation)
-        return {'BLOCKED', inbox, added.err}
+        refused = added.err
+        break
       end
       redis.pcall('HDEL', bodies, invocation)
       moved = moved + 1
@@ -53,6 +55,7 @@ for index = 1, #due, 2 do
 end
 -- Counted as delivered when they were first settled; without a body nothing can run them any more.
 if #dropped > 0 then redis.pcall('HINCRBY', stats, 'dropped', #dropped) end
+if refused then return {'BLOCKED', inbox, refused} end
 
 redis.pcall('HSET', stats, 'clock', now)
 local next_due = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]

@@ -137,7 +137,7 @@ local function tell(key, report, written, letter)
   if type(told) == 'string' then redis.pcall('PEXPIRE', key, TRACE_KEPT_MS) end
 end
 
-local missing, refused = {}, {}
+local missing, refused, lost = {}, {}, 0
 local number = 0
 while at <= #ARGV do
   local id, deliveries, tally = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
@@ -172,7 +172,8 @@ while at <= #ARGV do
     end
     if key then
       -- FORCE makes the pending entry anew, JUSTID and RETRYCOUNT leave its delivery count as it was.
-      redis.pcall('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
+      local back = redis.pcall('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
+      if #back == 0 then lost = lost + 1 end
       refused[#refused + 1] = number
       refused[#refused + 1] = key
       refused[#refused + 1] = err
@@ -203,6 +204,11 @@ for tally = 1, number_of_tallies do
       count(ARGV[field], string.format('%.0f', tonumber(ARGV[field + 1]) * times[tally]))
     end
   end
+end
+-- Trimmed by somebody while it ran, and its output refused: there is no list any more that could hold it.
+if lost > 0 then
+  if not inbox then count('delivered', lost) end
+  count('dropped', lost)
 end
 local unacked = plain - acked + #missing
 if unacked > 0 and not repeated then count('missing', unacked) end

@@ -77,7 +77,8 @@ if last or mode == 'recreate' then
   redis.call('XGROUP', 'CREATE', stream, group, last, 'MKSTREAM')
   -- Who makes a vanished group again does not know the start as written; the next start tells it.
   if not started and text ~= '' then redis.call('HSET', stats, 'start', text) end
-  redis.call('HSET', stats, 'start_id', last)
+  -- Instances put back what they hold of it one after the other; trim.lua waits for them.
+  redis.call('HSET', stats, 'start_id', last, 'made_again', redis.call('TIME')[1])
   return {'RECREATED', last, 0}
 end
 if mode == 'late' then position = '0-0' end

@@ -1,12 +1,15 @@
 -- Trims a topic by its rules, never an entry that some group has yet to finish.
 --
--- KEYS: stream
--- ARGV: most entries to trim (0: only look), retention in ms or '', most events or '', number of groups that must be
---       there, those groups, (group, id)* for replays that have yet to read what is at or above the id
+-- KEYS: stream ...
+-- ARGV: most entries to trim (0: only look), retention in ms or '', most events or '', seconds within which all
+--       instances put back what they hold of a group that was made again, number of groups, how many of them must be
+--       there, the groups (those first), (group, id)* for replays that have yet to read what is at or above the
+--       id. The further keys are the stats of these groups.
 -- Returns: {'BLOCKED'} where the key is no stream; else
 --       {'OK', trimmed, 1 when more may be trimmed at once, events left, oldest id left or '',
 --        1 when a rule would trim more but must not, {group, pending, events not delivered or -1, ...}} where the last
---       are those whose unfinished events begin first, pending -1 for a group that is missing and -2 for a replay
+--       are those whose unfinished events begin first, pending -1 for a group that is missing, -2 for a replay and -3 for a group
+--       that was made again
 -- Atomic because: a group could be made, moved back or given something to finish between looking and trimming.
 --
 -- What all have finished ends where the first unfinished entry begins: a group's smallest pending id, or the one behind
@@ -67,15 +70,23 @@ for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
   end
   holds(id, name, pending, info['lag'] or -1)
 end
-local wanted = tonumber(ARGV[4])
-for index = 5, 4 + wanted do
-  if not there[ARGV[index]] then holds('0-0', ARGV[index], -1, -1) end
+local time = redis.call('TIME')
+local listed, wanted = tonumber(ARGV[5]), tonumber(ARGV[6])
+for index = 1, listed do
+  local group = ARGV[6 + index]
+  if not there[group] then
+    if index <= wanted then holds('0-0', group, -1, -1) end
+  else
+    local made_again = redis.pcall('HGET', KEYS[1 + index], 'made_again')
+    if type(made_again) == 'string' and math.abs(tonumber(time[1]) - tonumber(made_again)) < tonumber(ARGV[4]) then
+      holds('0-0', group, -3, -1)
+    end
+  end
 end
-for index = 5 + wanted, #ARGV, 2 do holds(ARGV[index + 1], ARGV[index], -2, -1) end
+for index = 7 + listed, #ARGV, 2 do holds(ARGV[index + 1], ARGV[index], -2, -1) end
 
 local expired
 if retention ~= '' then
-  local time = redis.call('TIME')
   local ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(retention)
   expired = string.format('%.0f-0', math.max(ms, 0))
 end

@@ -1,0 +1,87 @@
+"""What a settler does when the server does not take what it settles."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from evfn.broker.connection import Connection
+from evfn.broker.group import Batch, Group, Settled, Source
+from evfn.broker.keys import Keys
+from evfn.clock import SystemClock
+from evfn.errors import BrokerError
+from evfn.services.settler import Settler, Settling
+
+
+@dataclass
+class Told:
+    """What a settler says of itself."""
+
+    settled: int = 0
+    problems: list[str | None] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def settles(self, count: int, happenings: object) -> None:
+        del happenings
+        self.settled += count
+        self.done.set()
+
+
+class Forbidding(Group):
+    """A group whose server forbids to put anything back, until it is mended."""
+
+    mended = False
+    settles = 0
+
+    async def settle(self, source: Source, batch: Batch) -> Settled:
+        self.settles += 1
+        return await super().settle(source, batch)
+
+    async def restore(self, source: Source, ids: list[bytes]) -> list[bytes]:
+        if not self.mended:
+            raise BrokerError("this user may not XCLAIM")
+        return await super().restore(source, ids)
+
+
+def settler(group: Group, told: Told, on_gone: Callable[[], Awaitable[None]]) -> Settler:
+    return Settler(
+        group,
+        Source.TOPIC,
+        SystemClock(),
+        lambda: 0.0,
+        on_settled=told.settles,
+        on_fenced=lambda: None,
+        on_gone=on_gone,
+        on_problem=told.problems.append,
+        on_end=lambda task: None,
+    )
+
+
+async def test_what_cannot_be_put_back_is_tried_once_a_second_and_counted_once(
+    connection: Connection, keys: Keys, group: Group
+) -> None:
+    """A group was made again, the right to restore is missing: it is said, nothing spins, and it goes on by itself."""
+    here = Forbidding(connection, keys, "orders.new", "shop/pack", "me")
+    for number in range(3):
+        await connection.call("XADD", keys.topic("orders.new"), "*", "n", number)
+    ids = [entry for entry, _ in await here.fetch(Source.TOPIC, 3)]
+    await connection.call("XGROUP", "DESTROY", keys.topic("orders.new"), here.group)
+    await here.recreate(ids[-1].decode())
+
+    async def again() -> None:
+        raise AssertionError("the group is there")
+
+    told = Told()
+    tried = settler(here, told, again)
+    tried.in_flight.took(ids)
+    tried.settle(Settling(acks=ids, counters=Counter(delivered=3, succeeded=3)))
+    await asyncio.sleep(0.5)
+    assert here.settles == 1
+    assert told.problems == ["this user may not XCLAIM"]
+    assert told.settled == 0
+    here.mended = True
+    await asyncio.wait_for(told.done.wait(), 10)
+    assert told.settled == 3
+    assert (await group.status()).counters["succeeded"] == 3
+    assert told.problems[-1] is None
+    tried.stop()
