@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chaos.broker_model import (
+    CHAINED,
     OUTPUT,
     PLAIN,
     Delivery,
@@ -505,6 +506,26 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.bench.call("CONFIG", "SET", "maxmemory", 1)
                 self.model.full = True
 
+    @precondition(lambda self: self._holding() and self.model.exhausted is None)
+    @rule(
+        k=some,
+        choice=st.lists(st.sampled_from([Outcome.EMIT, Outcome.CHAIN, Outcome.DEAD]), min_size=1, max_size=4),
+        part=st.sampled_from([OUTPUT, CHAINED, "dead"]),
+    )
+    def settle_what_is_refused(self, k: int, choice: list[Outcome], part: str) -> None:
+        """What a call cannot write is taken back; chance alone rarely brings the two together."""
+        _, place, _ = pick(k, self._holding())
+        self._spend(self.keys.topic(part) if part == CHAINED else self._key(self.model.pairs[place], part))
+        self.settle(k, choice, Loss.NONE)
+
+    @precondition(lambda self: self.model.exhausted is None and any(pair.dead.entries for pair in self.model.pairs))
+    @rule(p=some)
+    def redrive_what_is_refused(self, p: int) -> None:
+        """The letter stays."""
+        pair = pick(p, [pair for pair in self.model.pairs if pair.dead.entries])
+        self._spend(self.model.pair_key(pair, "inbox"))
+        self._redrive(pair, sorted(pair.dead.entries, key=order)[:1], Loss.NONE)
+
     @precondition(lambda self: self.model.occupied or self.model.exhausted or self.model.full)
     @rule()
     def mend(self) -> None:
@@ -564,8 +585,10 @@ class BrokerMachine(RuleBasedStateMachine):
             self.model.occupied = key
 
     def _spend_ids(self, k: int, pair: Pair) -> None:
+        self._spend(self._key(pair, pick(k // 3, [OUTPUT, "topic", "inbox", "dead"])))
+
+    def _spend(self, key: str) -> None:
         """The stream is at its last possible id."""
-        key = self._key(pair, pick(k // 3, [OUTPUT, "topic", "inbox", "dead"]))
         if self.model.exhausted is not None or key == self.model.occupied:
             return
         if not self.bench.call("EXISTS", key):
