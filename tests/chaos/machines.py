@@ -138,6 +138,10 @@ class Machines:
         self.emit(*numbers)
         wait_until(lambda: self.pending() == 4 and len(self.runs()) == 3, description=f"{machine.name} holds them")
 
+    def kill_worker(self, run: Run) -> None:
+        """kill -9 of the process that ran this."""
+        os.kill(run.pid, signal.SIGKILL)
+
     def runs(self, machine: str | None = None, n: int | None = None) -> list[Run]:
         """All that began, in that order; of one machine, or of one event."""
         runs = [Run(int(n), int(attempt), name, int(pid)) for n, attempt, name, pid in map(str.split, self.box.notes())]

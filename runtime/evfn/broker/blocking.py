@@ -18,6 +18,7 @@ from evfn.broker.refusal import ScriptMissing, is_stale, translate
 from evfn.broker.scripts import Script
 from evfn.broker.url import Url
 from evfn.errors import BrokerError
+from evfn.failpoint import reached
 
 _KINDS: dict[str, Callable[..., AbstractConnection]] = {
     "redis": redis.Connection,
@@ -70,11 +71,13 @@ class BlockingConnection:
         seconds: float = REPLY_SECONDS,
     ) -> list[Any]:
         """As `Script.run_many`."""
+        reached(script.before)
         replies = self.pipeline([("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls], seconds)
         for index, reply in enumerate(replies):
             if isinstance(reply, ScriptMissing):
                 keys, args = calls[index]
                 replies[index] = self.pipeline([("EVAL", script.text, len(keys), *keys, *args)], seconds)[0]
+        reached(script.after)
         return replies
 
     def close(self) -> None:

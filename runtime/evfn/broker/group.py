@@ -1,5 +1,6 @@
 """A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
 
+from collections.abc import Collection
 from enum import Enum
 from typing import cast
 
@@ -14,6 +15,7 @@ from evfn.broker.settle import Place, Refused, Settled, settle
 from evfn.broker.start import Started, recreate_pair, start_pair
 from evfn.broker.status import GroupStatus, status
 from evfn.errors import BrokerError
+from evfn.failpoint import reached
 from evfn.trigger import Start
 
 __all__ = [
@@ -78,6 +80,7 @@ class Group:
             )
         except BrokerError as error:
             raise self._named(error, stream) from error
+        reached("after fetch")
         # The reply as hiredis made it, its pairs two-item lists: copying them would cost more than the read.
         return cast("list[tuple[bytes, list[bytes] | None]]", reply[0][1] if reply else [])
 
@@ -131,9 +134,12 @@ class Group:
         """Make the group where it is missing; see `evfn.broker.start`."""
         return await start_pair(self._connection, self._keys, self.topic, self.group, start, late=patterned_late)
 
-    async def recreate(self, last_delivered: str = "") -> str:
-        """Make a vanished group again, at the last delivered id known; returns the id it stands behind."""
-        started = await recreate_pair(self._connection, self._keys, self.topic, self.group, last_delivered)
+    async def recreate(self, last_delivered: str = "", held: Collection[bytes] = ()) -> str:
+        """Make a vanished group again, at the last delivered id known; returns the id it stands behind. What is `held`
+        here, up to a thousand, is on its list from the beginning; `restore` puts back the rest."""
+        started = await recreate_pair(
+            self._connection, self._keys, self.topic, self.group, last_delivered, self.instance, held
+        )
         return started.position
 
     async def status(self) -> GroupStatus:

@@ -11,6 +11,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.scripts import Script
 from evfn.clock import ServerClock
 from evfn.errors import Fenced
+from evfn.failpoint import reached
 
 REGISTER = Script("register", "instances")
 BEAT = Script("beat", "instances", "beaten")
@@ -78,7 +79,9 @@ class Instances:
 
     async def deregister(self, instance: str) -> None:
         """End a lease, after the last settle was answered; others may take over what is left at once."""
+        reached("before deregister")
         await self._connection.call("HDEL", self._keys.instances, instance)
+        reached("after deregister")
         await self.clear([instance])
 
     async def all(self) -> dict[str, int]:

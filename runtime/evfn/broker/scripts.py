@@ -8,6 +8,7 @@ from typing import Any
 
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.refusal import ScriptMissing
+from evfn.failpoint import reached
 
 _all: dict[str, "Script"] = {}
 
@@ -15,12 +16,14 @@ _all: dict[str, "Script"] = {}
 class Script:
     """`keys` names what KEYS holds, in order; a last `...` stands for any number of further keys.
 
-    The file's header says the same to readers of the Lua, and a test compares them.
+    `before` and `after` are its failpoints. The file's header says the same to readers of the Lua, and a test compares
+    them.
     """
 
     def __init__(self, name: str, *keys: str) -> None:
         self.name = name
         self.keys = keys
+        self.before, self.after = f"before {name}", f"after {name}"
         _all[name] = self
 
     @cached_property
@@ -35,21 +38,26 @@ class Script:
 
     async def run(self, connection: Connection, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run it once. A server that forgot it has changed nothing, so sending it whole repeats nothing."""
+        reached(self.before)
         try:
-            return await connection.call("EVALSHA", self.sha, len(keys), *keys, *args)
+            reply = await connection.call("EVALSHA", self.sha, len(keys), *keys, *args)
         except ScriptMissing:
-            return await connection.call("EVAL", self.text, len(keys), *keys, *args)
+            reply = await connection.call("EVAL", self.text, len(keys), *keys, *args)
+        reached(self.after)
+        return reply
 
     async def run_many(
         self, connection: Connection, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
     ) -> list[Any]:
         """Run it several times in one go; refusals stand in their places, as in `Connection.pipeline`."""
+        reached(self.before)
         replies = await connection.pipeline([("EVALSHA", self.sha, len(keys), *keys, *args) for keys, args in calls])
         for index, reply in enumerate(replies):
             if isinstance(reply, ScriptMissing):
                 keys, args = calls[index]
                 again = await connection.pipeline([("EVAL", self.text, len(keys), *keys, *args)])
                 replies[index] = again[0]
+        reached(self.after)
         return replies
 
 

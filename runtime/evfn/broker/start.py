@@ -13,6 +13,7 @@ from evfn.broker.position import BEGINNING, after, text
 from evfn.broker.refusal import KeyTaken
 from evfn.broker.scripts import Script
 from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.failpoint import reached
 from evfn.topic import Pattern
 from evfn.trigger import Start
 
@@ -87,6 +88,7 @@ class Starter:
             except BrokerError as error:
                 result.append(error)
         if decision is None or not set(patterns) <= set(decision.patterns):
+            reached("before the decision")
             await self._remember(group, patterns, start, decision)
         return result
 
@@ -125,11 +127,20 @@ async def start_pair(
     return _read(await START.run(connection, names, args), topic, connection.server)
 
 
-async def recreate_pair(connection: Connection, keys: Keys, topic: str, group: str, last_delivered: str) -> Started:
+async def recreate_pair(
+    connection: Connection,
+    keys: Keys,
+    topic: str,
+    group: str,
+    last_delivered: str,
+    instance: str,
+    held: Collection[bytes],
+) -> Started:
     """Make a vanished group again behind the last delivered id known here ('' for none) or to the server; a stream that
-    is younger than that is read from its beginning."""
+    is younger than that is read from its beginning. What the instance holds (a thousand at most) is on its list at
+    once, where it lies before that."""
     names = [keys.topic(topic), keys.inbox(topic, group), keys.stats(topic, group)]
-    reply = await START.run(connection, names, [group, "recreate", BEGINNING, "", last_delivered])
+    reply = await START.run(connection, names, [group, "recreate", BEGINNING, "", last_delivered, instance, *held])
     return _read(reply, topic, connection.server)
 
 

@@ -13,6 +13,7 @@ from evfn.broker.connection import later
 from evfn.broker.group import Claimed, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.failpoint import reached
 from evfn.filter import Filter
 from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged
 from evfn.listener import TriggerState as State
@@ -404,10 +405,12 @@ class Dispatcher:
 
     def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average."""
+        reached("before the verdict")
         self._verdicts.succeeded(deliveries, took)
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
         """An attempt on this revision ended with something to decide on."""
+        reached("before the verdict")
         self._verdicts.ended(delivery, outcome, elapsed, revision)
 
     def released(self, deliveries: list[Delivery]) -> None:

@@ -4,6 +4,8 @@ from evfn.broker.group import Group, Source
 from evfn.services.in_flight import InFlight
 from evfn.services.settler import Settler
 
+AT_ONCE = 1_000
+
 
 class Subscription:
     """A trigger's place on a topic. `hot` sources may hold entries that were not fetched.
@@ -36,6 +38,7 @@ class Subscription:
         """
         settler = self.settlers[Source.TOPIC]
         settler.in_flight.restored.clear()
-        position = await self.group.recreate(settler.last_delivered.decode())
-        await settler.restore(list(settler.in_flight.ids))
+        held = list(settler.in_flight.ids)
+        position = await self.group.recreate(settler.last_delivered.decode(), held[:AT_ONCE])
+        await settler.restore(held)
         return position

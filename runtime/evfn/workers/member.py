@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
+from evfn.failpoint import reached
 from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
 from evfn.outcome import Frame as TracebackFrame
 from evfn.workers.delivery import Delivery
@@ -121,6 +122,7 @@ class Member:
                 ],
             )
         )
+        reached("after the hand-over")
         return len(deliveries)
 
     def recall(self) -> None:

@@ -3,11 +3,12 @@
 -- KEYS: stream inbox stats
 -- ARGV: group, mode ('start', 'late': the stream was not there when the start was decided, 'recreate': the group was
 --       there and vanished), last id not to be delivered ('$' for the newest), start as written, last id known to have
---       been delivered or ''
+--       been delivered or '', (only with 'recreate') the instance that makes it again, ids that it holds
 -- Returns: {'BLOCKED', key} with nothing changed; else {what, last id not to be delivered, events skipped or -1} where
 --       what is CREATED, KEPT, MOVED, INEFFECTIVE (the start changed after the first delivery) or RECREATED
 -- Atomic because: between looking whether anything was delivered and moving the group, something could be; and two
---       instances that start together must not both decide.
+--       instances that start together must not both decide. What the one that makes a group again holds must be on
+--       its list from the first moment: if that one died in between, nobody would know of it.
 
 local stream, inbox, stats = KEYS[1], KEYS[2], KEYS[3]
 local group, mode, position, text, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -79,6 +80,11 @@ if last or mode == 'recreate' then
   if not started and text ~= '' then redis.call('HSET', stats, 'start', text) end
   -- Instances put back what they hold of it one after the other; trim.lua waits for them.
   redis.call('HSET', stats, 'start_id', last, 'made_again', redis.call('TIME')[1])
+  for index = 7, #ARGV do
+    if not below(last, ARGV[index]) then
+      redis.call('XCLAIM', stream, group, ARGV[6], 0, ARGV[index], 'FORCE', 'JUSTID')
+    end
+  end
   return {'RECREATED', last, 0}
 end
 if mode == 'late' then position = '0-0' end
