@@ -9,7 +9,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := .venv/.ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format
+.PHONY: help demo test chaos check format
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ test: $(STAMP) ## every test, and the coverage of all processes at the end
 	@$(BIN)/coverage erase
 	@status=0; $(BIN)/coverage run -m pytest -n 2 --dist loadgroup || status=$$?; \
 	$(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered --skip-empty; exit $$status
+
+SECONDS ?= 60
+SEED ?=
+chaos: $(STAMP) ## a storm of SECONDS=60 over three instances: kills, stalls, partitions, outages; then the verdict
+	@cd tests && ../$(BIN)/python -m chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP) ## format, lint, types, import contracts; changes nothing
 	$(BIN)/ruff format --check

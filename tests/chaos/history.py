@@ -22,7 +22,8 @@ class History:
     """What producers, functions and the server say of one trigger's events.
 
     `indeterminate` are events whose emit got no answer: they may exist or not, but not twice.
-    `effects` has an entry for every committed output, named by the event that caused it.
+    `effects` has an entry for every committed output, named by the event that caused it. `recorded` are the same with
+    the attempt that caused them, `partial` the events of which an attempt's outputs were committed in part.
     """
 
     accepted: frozenset[str]
@@ -33,21 +34,33 @@ class History:
     pending: Collection[str] = ()
     due: Collection[str] = ()
     dropped: Collection[str] = ()
+    recorded: Collection[tuple[str, int]] = ()
+    partial: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What does not add up, by event; all of it is empty when every promise was kept."""
+    """What does not add up, by event; all of it is empty when every promise was kept.
+
+    `stale` effects are those of an attempt after which another began: whoever recorded it had lost its lease.
+    """
 
     lost: frozenset[str]
     duplicated: frozenset[str]
     unexpected: frozenset[str]
     overlapping: frozenset[str]
+    stale: frozenset[str] = frozenset()
+    partial: frozenset[str] = frozenset()
 
     @property
     def kept(self) -> bool:
         """Whether nothing at all is wrong."""
-        return not (self.lost or self.duplicated or self.unexpected or self.overlapping)
+        return self.promised and not self.overlapping
+
+    @property
+    def promised(self) -> bool:
+        """The same, but that an event may run twice at once, as where the first run's instance was cut off."""
+        return not (self.lost or self.duplicated or self.unexpected or self.stale or self.partial)
 
 
 def judge(history: History) -> Verdict:
@@ -60,7 +73,17 @@ def judge(history: History) -> Verdict:
         duplicated=frozenset(event for event, count in places.items() if count > 1),
         unexpected=frozenset(places.keys() - history.accepted - history.indeterminate),
         overlapping=overlapping(history.runs),
+        stale=stale(history.runs, history.recorded),
+        partial=history.partial,
     )
+
+
+def stale(runs: Iterable[Run], recorded: Iterable[tuple[str, int]]) -> frozenset[str]:
+    """Return the events with an effect of an attempt that was not their last."""
+    last: dict[str, int] = {}
+    for run in runs:
+        last[run.event] = max(run.attempt, last.get(run.event, 0))
+    return frozenset(event for event, attempt in recorded if attempt < last.get(event, 0))
 
 
 def overlapping(runs: Iterable[Run]) -> frozenset[str]:
