@@ -82,6 +82,8 @@ class FaultyProxy:
     def hang_up(self, *, reset: bool) -> None:
         """Close every connection in the middle of whatever it does, by an RST or a FIN. Only from the loop's thread."""
         for writer in list(self._writers):
+            if writer.is_closing():
+                continue
             if reset:
                 end = writer.get_extra_info("socket")
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,5 +1,5 @@
 """`python -m evfn_cli` is `evfn`."""
 
-from evfn_cli.main import main
+from evfn_cli.entry import entry
 
-main()
+entry()

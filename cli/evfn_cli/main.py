@@ -105,7 +105,7 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """The command, from its arguments to its exit code."""
     if sys.platform == "win32":
         raise SystemExit("evfn runs on Linux and macOS; on Windows, use it inside WSL 2")
     _open_standard_streams()

@@ -88,6 +88,9 @@ class OneWorker:
         if not self._load.done():
             self._load.set_result(Broken(message, traceback))
 
+    def short(self, why: str) -> None:
+        """The pool says: there is no worker more; one is all that is needed."""
+
     def imported(self, modules: Mapping[str, str]) -> None:
         """The pool says: it imported more while it ran."""
 

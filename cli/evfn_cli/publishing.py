@@ -7,12 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from evfn.broker.connection import Connection, ReplyLost
 from evfn.broker.keys import Keys
+from evfn.broker.position import instant
 from evfn.broker.publish import Publication, Published, publish_many
 from evfn.errors import BrokerError, PublishUnknown
 from evfn_cli import audience, ndjson
@@ -23,6 +25,8 @@ from evfn_cli.render import out, say
 from evfn_cli.server import again, connected
 
 CHUNK = 500
+AHEAD = timedelta(days=1)
+"""So far ahead of the clock here an id was written by hand, and is no matter of clocks that differ."""
 
 
 def publish_one(
@@ -50,6 +54,7 @@ async def _publish_one(opened: Opened, event: Publication, as_json: bool) -> Non
             _print(stored.stream_id, kept)
         if stored.repeated:
             say("it had been published before and is stored once: no trigger gets it again")
+        _say_if_ahead(event.topic, stored.stream_id)
         triggers = await audience.of_event(connection, opened, event, stored.stream_id)
         if as_json:
             _print(json.dumps({**_as_object(event, stored), "triggers": triggers}), kept)
@@ -79,6 +84,7 @@ async def _publish_file(
                 advance(read)
         say(f"{total:,} event{'' if total == 1 else 's'} published to {topic}")
         if last is not None:
+            _say_if_ahead(topic, last[1])
             await audience.of_file(connection, opened, *last)
 
 
@@ -90,6 +96,17 @@ def _as_object(event: Publication, stored: Published) -> dict[str, Any]:
         "id": event.id,
         "repeated": stored.repeated,
     }
+
+
+def _say_if_ahead(topic: str, stream_id: str) -> None:
+    """Somebody added an entry with an id of the future: the server counts on from there."""
+    written = instant(stream_id.encode())
+    if written is None or written > datetime.now(UTC) + AHEAD:
+        when = stream_id if written is None else f"{written:%Y-%m-%d}"
+        say(
+            f"warning: {topic} holds an entry with the id of a time to come ({when}), and every later event gets an id"
+            " behind it: retention, `--from` with a time and the ages shown are wrong there"
+        )
 
 
 def _print(text: str, kept: str) -> None:

@@ -202,8 +202,9 @@ class Instance:
             how = await self._ending
             if how is not Ended.FENCED:
                 await self._drain(how)
-                if not self._lost:
-                    await self._deregister()
+            # One that gave up is dead for others at once, too, with all it held.
+            if how is Ended.FENCED or not self._lost:
+                await self._deregister()
             return Ended.ABORTED if self._abort else how
         finally:
             for task in [loads, *tasks]:
@@ -292,13 +293,17 @@ class Instance:
 
     def fenced(self) -> None:
         """Another took over: what runs here is killed, for it cannot be settled any more."""
+        self.start_over("this instance lost its lease; it starts over with a new one")
+
+    def start_over(self, why: str) -> None:
+        """What runs here is killed, nothing of it is settled; the next instance has a lease of its own."""
         if self._lost:
             return
         self._lost = True
         for dispatcher in self.dispatchers:
             dispatcher.abort()
         if not self._ending.done():
-            self._warn("this instance lost its lease; it starts over with a new one")
+            self._warn(why)
             self.end(Ended.FENCED, "fenced")
 
     def _duty_ended(self, task: asyncio.Task[None]) -> None:

@@ -56,7 +56,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_bad_function_harms_only_its_own_event(sandbox: Sandbox, case: str) -> None:
+def test_f17_f18_f20_bad_function_harms_only_its_own_event(sandbox: Sandbox, case: str) -> None:
     """Event 13 of 40 misbehaves on every attempt; the rest runs once each, and 13 is a dead letter that says why."""
     code, reason, words = CASES[case]
     sandbox.manifest(MANIFEST.replace("function: bad:run", "function: bad:run\n      emits: results"))
@@ -93,7 +93,7 @@ def test_closed_descriptors_do_not_undo_what_the_ledger_says_is_done(sandbox: Sa
     assert sandbox.status("closes")["succeeded"] == 20
 
 
-def test_flood_of_output_is_capped_and_the_event_succeeds(sandbox: Sandbox) -> None:
+def test_f21_flood_of_output_is_capped_and_the_event_succeeds(sandbox: Sandbox) -> None:
     """A hundred megabytes of print neither block the worker nor fill the memory."""
     sandbox.manifest("loud:\n  topic: work\n  function: loud:run\n")
     sandbox.function("loud", "\ndef run(event):\n    for _ in range(100):\n        print('x' * (1 << 20))\n")
@@ -131,7 +131,7 @@ def test_import_that_fails_leaves_the_trigger_broken_and_its_events_waiting(sand
     assert sandbox.notes() == ["good 1", "mended 1"]
 
 
-def test_memory_hog_is_ended_with_a_reason(sandbox: Sandbox) -> None:
+def test_f19_memory_hog_is_ended_with_a_reason(sandbox: Sandbox) -> None:
     """Above workers.memory the worker is ended: crashed, memory limit."""
     sandbox.manifest(
         """

@@ -164,6 +164,26 @@ def test_a_timeout_shows_where_the_function_stood_and_nothing_of_evfn(project: S
     assert json.loads(project.evfn("dlq", "show", "notify", "--json").stdout)["error"]["traceback"].count("File") == 1
 
 
+def test_an_async_timeout_shows_where_the_function_stood_too(project: Sandbox) -> None:
+    """It was cancelled there; its neighbours on the same loop are not."""
+    project.manifest("""
+        notify:
+          topic: alerts
+          function: notify:send
+          timeout: 200ms
+          retry: {attempts: 1}
+    """)
+    project.function("notify", "import asyncio\n\nasync def send(event):\n    await asyncio.sleep(30)\n")
+    project.emit("alerts", 1)
+    logged = project.run(expect=3).stdout
+    shown = project.evfn("dlq", "show", "notify").stdout
+    for said in (logged, shown):
+        assert "functions/notify.py" in said
+        assert "await asyncio.sleep(30)" in said
+        assert "evfn/workers" not in said
+    assert json.loads(project.evfn("dlq", "show", "notify", "--json").stdout)["reason"] == "timed_out"
+
+
 def test_redriven_letters_run_again_and_nobody_elses(project: Sandbox) -> None:
     """Named ones, or all on every topic; they begin at attempt 1, and the counters add up."""
     project.emit("warnings", "c")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from servers import RealServer
 
 STREAM_ID = re.compile(r"\d+-\d+\n")
 
@@ -194,6 +195,22 @@ def test_where_the_id_cannot_be_written_it_is_said_that_the_event_is_stored(proj
     if as_json:
         assert re.search(r"^3 of 3 events are stored, up to readings\.t \d+-\d+$", done.stderr, re.MULTILINE)
     assert project.status("store")["lag"] == 4
+
+
+@pytest.mark.parametrize("ahead", ["99999999999999", "18446744073709551614"])
+def test_i20_an_id_of_a_time_to_come_is_said(
+    project: Sandbox, tmp_path_factory: pytest.TempPathFactory, ahead: str
+) -> None:
+    """Somebody wrote an id by hand; the server counts on from there, so evfn cannot know the age of anything there."""
+    server = RealServer("valkey", tmp_path_factory.mktemp("s")).start()
+    try:
+        server.command("XADD", "readings.a", f"{ahead}-0", "n", "1")
+        done = project.evfn("emit", "readings.a", "1", "--redis", server.url)
+        assert done.stdout.startswith(f"{ahead}-1")
+        assert "warning: readings.a holds an entry with the id of a time to come" in done.stderr
+        assert "warning" not in project.evfn("emit", "readings.b", "1", "--redis", server.url).stderr
+    finally:
+        server.stop()
 
 
 def test_an_edited_manifest_is_read_anew(project: Sandbox) -> None:

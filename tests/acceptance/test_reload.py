@@ -70,7 +70,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", sorted(BROKEN))
-def test_a_broken_edit_leaves_the_code_before_it_running(project: Sandbox, case: str) -> None:
+def test_f58_a_broken_edit_leaves_the_code_before_it_running(project: Sandbox, case: str) -> None:
     """It is told once, with its place; the events go on, also in a worker started later; mending it is an edit."""
     source, problem = BROKEN[case]
     project.function("greet", source)
@@ -228,7 +228,7 @@ def test_two_edits_while_one_event_runs_keep_the_order(sandbox: Sandbox) -> None
         wait_until(lambda: len(workers(sandbox)) == 1, description="the workers of the code before are gone")
 
 
-def test_an_import_that_hangs_is_given_up_for_the_next_edit(project: Sandbox) -> None:
+def test_f57_an_import_that_hangs_is_given_up_for_the_next_edit(project: Sandbox) -> None:
     """Nobody waits a minute for a mistake that is mended already."""
     project.function("greet", "\nimport time\n\ntime.sleep(600)\n")
     assert ran(project, 1) == "1 1 1"
@@ -238,7 +238,7 @@ def test_an_import_that_hangs_is_given_up_for_the_next_edit(project: Sandbox) ->
     wait_until(lambda: len(workers(project)) == 1, description="the worker that hung is gone")
 
 
-def test_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> None:
+def test_f58_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> None:
     """Triggers come, change their filter and topic, are disabled and go; what is wrong in it changes nothing."""
     project.function("other", "\ndef run(event):\n    note(f\"other {event.data['n']}\")\n")
     other = "    other: {topic: things, function: 'other:run', start: earliest}\n"

@@ -47,7 +47,7 @@ def test_first_signal_finishes_what_runs_and_gives_back_the_rest(slow: Sandbox, 
     assert slow.notes()[2:] == ["start 2 1", "end 2"]
 
 
-def test_second_signal_aborts_without_burning_an_attempt(slow: Sandbox) -> None:
+def test_f11_second_signal_aborts_without_burning_an_attempt(slow: Sandbox) -> None:
     """The process ends at once by that signal; the interrupted event runs again as attempt 1."""
     slow.emit("work", {"n": 1, "seconds": 30}, *({"n": n, "seconds": 30} for n in range(2, 12)))
     with slow.running() as process:
@@ -67,7 +67,7 @@ def test_second_signal_aborts_without_burning_an_attempt(slow: Sandbox) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_kill_minus_nine_leaves_nothing_running_and_loses_nothing(slow: Sandbox) -> None:
+def test_f15_kill_minus_nine_leaves_nothing_running_and_loses_nothing(slow: Sandbox) -> None:
     """After SIGKILL, workers and server are gone; the next start has all events, the one that ran is charged."""
     slow.emit("work", {"n": 1, "seconds": 30}, *({"n": n, "seconds": 0} for n in range(2, 50)))
     with slow.running() as process:
@@ -83,8 +83,8 @@ def test_kill_minus_nine_leaves_nothing_running_and_loses_nothing(slow: Sandbox)
     assert slow.status("slow")["succeeded"] == 49
 
 
-def test_kill_of_one_worker_charges_only_what_it_ran(slow: Sandbox) -> None:
-    """F1: the event that ran counts a crash and runs again; those that waited behind it run once."""
+def test_f1_kill_of_one_worker_charges_only_what_it_ran(slow: Sandbox) -> None:
+    """The event that ran counts a crash and runs again; those that waited behind it run once."""
     slow.function(
         "slow",
         """

@@ -5,7 +5,7 @@ from collections import Counter
 from sandbox import Sandbox, wait_until
 
 
-def test_slow_import_delays_no_other_trigger(sandbox: Sandbox) -> None:
+def test_f57_slow_import_delays_no_other_trigger(sandbox: Sandbox) -> None:
     """I11: while one module sleeps at its import, the other trigger's events run."""
     sandbox.manifest(
         """

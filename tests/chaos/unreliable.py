@@ -20,10 +20,10 @@ class UnreliableConnection(Connection):
 
     loss = Loss.NONE
 
-    async def call(self, *command: Argument) -> Any:
+    async def call(self, *command: Argument, epoch: int | None = None) -> Any:
         """As its base, but for the loss; a refusal is not lost."""
         self._lose(Loss.REQUEST)
-        reply = await super().call(*command)
+        reply = await super().call(*command, epoch=epoch)
         self._lose(Loss.REPLY)
         return reply
 

@@ -31,10 +31,10 @@ def ack_before_run() -> None:
     edit(SETTLE, ONLY_IF_ACKED, "redis.call('XACK', stream, group, id)\n  if true then")
     right = Connection.call
 
-    async def call(self: Connection, *command: Any) -> Any:
+    async def call(self: Connection, *command: Any, epoch: int | None = None) -> Any:
         if command[0] == "XREADGROUP":
             command = (*command[:4], "NOACK", *command[4:])
-        return await right(self, *command)
+        return await right(self, *command, epoch=epoch)
 
     Connection.call = call  # type: ignore[method-assign]
 

@@ -137,6 +137,7 @@ def _info(server: RealServer) -> bytes:
 async def test_nothing_is_sent_twice_after_a_lost_reply(server: RealServer, connection: Connection) -> None:
     async with FaultyProxy(server.path) as proxy:
         through = await open_to(proxy.url)
+        await through.ping()
         proxy.lose_next_reply()
         with pytest.raises(ReplyLost):
             await through.call("XADD", "s", "*", "a", "1")
@@ -155,6 +156,21 @@ async def test_a_silent_server_is_given_up(server: RealServer, monkeypatch: pyte
         proxy.fault = Fault.NONE
         await through.ping()
         await through.close()
+
+
+async def test_a_restart_begins_another_epoch_and_a_lost_socket_does_not(own_server: RealServer) -> None:
+    connection = await Connection.open(own_server.url, clock=SystemClock())
+    await connection.ping()
+    await asyncio.gather(*(connection.ping() for _ in range(4)))
+    assert connection.epoch == 0
+    own_server.command("CLIENT", "KILL", "TYPE", "normal")
+    await connection.wait_ready()
+    assert connection.epoch == 0
+    own_server.kill()
+    own_server.start()
+    await connection.wait_ready()
+    assert connection.epoch == 1
+    await connection.close()
 
 
 async def test_a_restarted_server_is_used_again(own_server: RealServer) -> None:

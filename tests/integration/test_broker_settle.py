@@ -139,6 +139,28 @@ async def test_a_missing_ack_in_a_first_call_is_counted(connection: Connection, 
     assert (await group.status()).counters == {"missing": 1}
 
 
+async def test_where_the_server_may_be_another_only_what_is_pending_here_is_settled(
+    connection: Connection, group: Group, keys: Keys
+) -> None:
+    """The same id may be another event's by now, given to another instance."""
+    ids = await deliver(connection, group, 4)
+    for each in (ids[1], ids[3]):
+        await connection.call("XCLAIM", group.key(Source.TOPIC), group.group, "other", 0, each)
+    entries = [Entry.ack(each, [Emit("out", (b"a", b"1"))], counters={"emitted": 1}) for each in ids[2:]]
+    settled = await group.settle(Source.TOPIC, Batch(acks=ids[:2], entries=entries, check=True))
+    assert (settled.acked, settled.missing) == (2, 2)
+    assert await values(connection, keys.topic("out")) == [[b"a", b"1"]]
+    assert await pending(connection, group) == 2
+
+
+async def test_a_settlement_goes_to_the_server_it_was_meant_for(connection: Connection, group: Group) -> None:
+    """Where another is behind the address by now it is not sent, and the caller looks anew at what it holds."""
+    ids = await deliver(connection, group, 1)
+    with pytest.raises(BrokerUnavailable, match="restarted or replaced"):
+        await group.settle(Source.TOPIC, Batch(acks=ids, epoch=group.epoch + 1))
+    assert (await group.settle(Source.TOPIC, Batch(acks=ids, epoch=group.epoch))).acked == 1
+
+
 async def test_a_fenced_instance_settles_nothing(connection: Connection, group: Group, keys: Keys) -> None:
     ids = await deliver(connection, group, 2)
     await Instances(connection, keys).deregister("me")
@@ -424,7 +446,7 @@ async def test_batches_beyond_the_limits_are_split(connection: Connection, group
     assert (await group.status()).counters == {"succeeded": 2600}
 
 
-async def test_the_largest_attempt_is_one_call(connection: Connection, group: Group, keys: Keys) -> None:
+async def test_f22_the_largest_attempt_is_one_call(connection: Connection, group: Group, keys: Keys) -> None:
     ids = await deliver(connection, group)
     emits = [Emit("done", (b"specversion", b"1.0", b"data", b"x" * 100))] * limits.EMITS_ALONE
     settled = await group.settle(Source.TOPIC, Batch(entries=[Entry.ack(ids[0], emits)]))

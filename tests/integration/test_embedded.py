@@ -266,7 +266,7 @@ def stored(state: Path, events: int = 200) -> Path:
     return next((state / "data" / "appendonlydir").glob("*.incr.aof"))
 
 
-def test_a_torn_end_of_the_log_costs_only_that_event(state: Path) -> None:
+def test_f39_a_torn_end_of_the_log_costs_only_that_event(state: Path) -> None:
     """After a power cut the last write may be half there; the server starts with all before it."""
     log = stored(state)
     os.truncate(log, log.stat().st_size - 7)
@@ -282,7 +282,7 @@ def test_a_torn_end_of_the_log_costs_only_that_event(state: Path) -> None:
     assert asyncio.run(count()) == 199
 
 
-def test_a_damaged_log_is_reported_and_kept_and_the_advice_mends_it(state: Path) -> None:
+def test_f39_a_damaged_log_is_reported_and_kept_and_the_advice_mends_it(state: Path) -> None:
     """In the middle of the log nothing is thrown away unasked; the commands in the message work as they stand."""
     log = stored(state)
     content = bytearray(log.read_bytes())

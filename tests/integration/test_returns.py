@@ -36,7 +36,7 @@ class Giver:
 
     async def fetch(self, count: int) -> list[Held]:
         entries = await self.subscription.group.fetch(Source.TOPIC, count)
-        self.subscription.in_flight(Source.TOPIC).took(entry for entry, _ in entries)
+        self.subscription.in_flight(Source.TOPIC).took(entries)
         self.subscription.settlers[Source.TOPIC].last_delivered = entries[-1][0]
         return [
             Held(

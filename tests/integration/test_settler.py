@@ -73,7 +73,7 @@ async def test_what_cannot_be_put_back_is_tried_once_a_second_and_counted_once(
 
     told = Told()
     tried = settler(here, told, again)
-    tried.in_flight.took(ids)
+    tried.in_flight.took((each, []) for each in ids)
     tried.settle(Settling(acks=ids, counters=Counter(delivered=3, succeeded=3)))
     await asyncio.sleep(0.5)
     assert here.settles == 1

@@ -149,7 +149,7 @@ def test_results_that_cannot_be_stored_are_rejected(workshop: Workshop, name: st
     assert rejected.failure.message.startswith(message)
 
 
-def test_an_endless_generator_is_too_large(workshop: Workshop) -> None:
+def test_f22_an_endless_generator_is_too_large(workshop: Workshop) -> None:
     """It is ended while it runs, not when memory is full."""
     assert only(workshop.fork("generator", "generator:endless").run(plain({})), RejectedReply).reason == "too_large"
 

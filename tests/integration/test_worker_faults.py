@@ -126,7 +126,7 @@ def test_sys_exit_in_a_forked_child_is_the_childs_own(workshop: Workshop) -> Non
     assert worker.ledger.status(0) is Status.DONE
 
 
-def test_nothing_outlives_its_worker(workshop: Workshop) -> None:
+def test_f15_nothing_outlives_its_worker(workshop: Workshop) -> None:
     """Neither a child process nor a grandchild that took a session of its own; other workers are left alone."""
     other = workshop.fork("slow", "slow")
     worker = workshop.fork("forks", "forks:leaves")
@@ -141,7 +141,7 @@ def test_nothing_outlives_its_worker(workshop: Workshop) -> None:
         assert_ends(other.pidfd, seconds=0)
 
 
-def test_everything_ends_with_the_template(workshop: Workshop) -> None:
+def test_f15_everything_ends_with_the_template(workshop: Workshop) -> None:
     """Its workers, even one that is stopped, and what they started, when the dispatcher hangs up."""
     with Workshop() as shop:
         stuck, worker = shop.fork("slow", "slow:stubborn"), shop.fork("forks", "forks:leaves")

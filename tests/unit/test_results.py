@@ -180,7 +180,7 @@ def test_a_topic_without_any_emits_says_so() -> None:
     assert outcome.failure.message == "emit to 'x': it has no emits (emits of alert in triggers.yaml)"
 
 
-def test_an_endless_generator_is_too_large() -> None:
+def test_f22_an_endless_generator_is_too_large() -> None:
     """The number of emits of one attempt is bounded while they are made."""
 
     def endless(event: Event) -> Iterator[int]:

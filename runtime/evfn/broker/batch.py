@@ -108,12 +108,18 @@ class Batch:
     `acks` need nothing but their ack. `counters` are added when the (last) call takes anything off the list, so they
     are for the plain acks; what an entry counts stands in the entry. `repeat` says that an earlier call with this
     content may have been carried out. `last_delivered` is the highest topic id this instance was delivered.
+
+    With `check` only what is pending for this instance is settled: since it was delivered the server was restarted or
+    replaced, and the same id may now be another event's, given to somebody else. `epoch` is the connection's for which
+    that was decided.
     """
 
     acks: list[bytes] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     repeat: bool = False
+    check: bool = False
+    epoch: int | None = None
     last_delivered: bytes = b""
 
 
@@ -122,18 +128,15 @@ def parts(batch: Batch) -> Iterator[Batch]:
     if not batch.entries and len(batch.acks) <= limits.IDS:
         yield batch
         return
-    result = [
-        Batch(acks=batch.acks[at : at + limits.IDS], repeat=batch.repeat)
-        for at in range(0, len(batch.acks), limits.IDS)
-    ]
-    current, emits, size = result.pop() if result else Batch(repeat=batch.repeat), 0, 0
+    result = [_like(batch, batch.acks[at : at + limits.IDS]) for at in range(0, len(batch.acks), limits.IDS)]
+    current, emits, size = result.pop() if result else _like(batch), 0, 0
     for entry in batch.entries:
         more, bytes_more = len(entry.emits), _size(entry)
         held = len(current.acks) + len(current.entries)
         # What is too large for a call with others has one for itself.
         if held and (held >= limits.IDS or emits + more > limits.EMITS or size + bytes_more > limits.BYTES):
             result.append(current)
-            current, emits, size = Batch(repeat=batch.repeat), 0, 0
+            current, emits, size = _like(batch), 0, 0
         current.entries.append(entry)
         emits, size = emits + more, size + bytes_more
     result.append(current)
@@ -147,7 +150,12 @@ def by_streams(batch: Batch) -> list[Batch]:
     for entry in batch.entries:
         apart.setdefault(frozenset(emit.topic for emit in entry.emits), []).append(entry)
     first, *rest = sorted(apart.items(), key=lambda each: bool(each[0]))
-    return [replace(batch, entries=first[1]), *(Batch(entries=entries, repeat=batch.repeat) for _, entries in rest)]
+    return [replace(batch, entries=first[1]), *(replace(_like(batch), entries=entries) for _, entries in rest)]
+
+
+def _like(batch: Batch, acks: Sequence[bytes] = ()) -> Batch:
+    """A part of the batch, to be filled."""
+    return Batch(acks=list(acks), repeat=batch.repeat, check=batch.check, epoch=batch.epoch)
 
 
 def _size(entry: Entry) -> int:

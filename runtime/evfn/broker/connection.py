@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from evfn.errors import BrokerError, BrokerUnavailable
 
 __all__ = ["Argument", "Connection", "GroupGone", "KeyTaken", "ReplyLost", "ScriptMissing", "later", "mask"]
 
+_INFO = pack(("INFO", "server"))
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 _LAST_TRY = 0.1
 """Seconds that a try needs at least."""
 LINKS = 16
@@ -41,6 +44,10 @@ class Connection:
         self._closed = False
         self.opened = 0
         """How many sockets were opened so far: one more says that an earlier one was lost, or that calls overlapped."""
+        self.epoch = 0
+        """Grows whenever there is another server behind the address, or may be: restarted, or replaced by a replica. It
+        may have lost what the one before had acknowledged, and give out stream ids that were given out before."""
+        self._run_id: bytes | None = None
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock, draw: Callable[[], float] = random.random) -> "Connection":
@@ -52,9 +59,12 @@ class Connection:
         """The server's URL without its password."""
         return self.url.masked
 
-    async def call(self, *command: Argument) -> Any:
-        """One command; its reply as it came: bytes, int, list, None."""
-        reply = (await self._exchange(pack(command), 1))[0]
+    async def call(self, *command: Argument, epoch: int | None = None) -> Any:
+        """One command; its reply as it came: bytes, int, list, None.
+
+        With `epoch` it is sent only while that is the connection's; else BrokerUnavailable.
+        """
+        reply = (await self._exchange(pack(command), 1, epoch))[0]
         if isinstance(reply, BrokerError):
             raise reply
         return reply
@@ -111,11 +121,13 @@ class Connection:
             await each.disconnect()
         self._idle.clear()
 
-    async def _exchange(self, packed: bytes, replies: int) -> list[Any]:
+    async def _exchange(self, packed: bytes, replies: int, epoch: int | None = None) -> list[Any]:
         async with self._turns:
             one = await self._take()
             self._used.add(one)
             try:
+                if epoch is not None and epoch != self.epoch:
+                    raise BrokerUnavailable(f"{self.server} was restarted or replaced")
                 return await self._talk(one, packed, replies)
             finally:
                 self._used.discard(one)
@@ -130,14 +142,28 @@ class Connection:
             # Bytes nobody asked for, or the end of the stream: the server closed it while it was idle.
             if one.is_connected and not await one.can_read():
                 return one
-            await one.disconnect(nowait=True)
+            await self._drop(one)
         one = link(self.url)
         self.opened += 1
         try:
             await one.connect()  # type: ignore[no-untyped-call]
+            run_id = await _run_id(one)
         except (RedisError, OSError, TimeoutError) as error:
+            await one.disconnect(nowait=True)
             raise translate(error, self.server, sent=False) from error
+        except BaseException:
+            await one.disconnect(nowait=True)
+            raise
+        if self._run_id not in (None, run_id):
+            self.epoch += 1
+        self._run_id = run_id
         return one
+
+    async def _drop(self, one: Link) -> None:
+        await one.disconnect(nowait=True)
+        if self._run_id is None:
+            # Nobody says which server it is: after every loss it may be another.
+            self.epoch += 1
 
     async def _talk(self, one: Link, packed: bytes, replies: int) -> list[Any]:
         try:
@@ -151,12 +177,22 @@ class Connection:
                     result.append(translate(refusal, self.server, sent=True))
                     stale = stale or is_stale(refusal)
             if stale:
-                await one.disconnect(nowait=True)
+                await self._drop(one)
         except (RedisError, OSError, TimeoutError) as error:
-            await one.disconnect(nowait=True)
+            await self._drop(one)
             raise translate(error, self.server, sent=True) from error
         except BaseException:
             # Cancelled between two replies: the next caller must not get ours.
             await one.disconnect(nowait=True)
             raise
         return result
+
+
+async def _run_id(one: Link) -> bytes | None:
+    """What the server calls this life of its own; None where this user may not ask."""
+    await one.send_packed_command(_INFO)
+    try:
+        found = _RUN_ID.search(await one.read_response())
+    except ResponseError:
+        return None
+    return None if found is None else found[1]

@@ -64,6 +64,11 @@ class Group:
             Source.INBOX: Place(keys.inbox(topic, project_group), True, topic, project_group, instance_id),
         }
 
+    @property
+    def epoch(self) -> int:
+        """See `Connection.epoch`."""
+        return self._connection.epoch
+
     def key(self, source: Source) -> str:
         """The stream this source reads."""
         return self._places[source].stream

@@ -36,13 +36,18 @@ class Script:
         """The name the server gives it."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, connection: Connection, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run it once. A server that forgot it has changed nothing, so sending it whole repeats nothing."""
+    async def run(
+        self, connection: Connection, keys: Sequence[str], args: Sequence[Argument], *, epoch: int | None = None
+    ) -> Any:
+        """Run it once. A server that forgot it has changed nothing, so sending it whole repeats nothing.
+
+        `epoch` as for `Connection.call`.
+        """
         reached(self.before)
         try:
-            reply = await connection.call("EVALSHA", self.sha, len(keys), *keys, *args)
+            reply = await connection.call("EVALSHA", self.sha, len(keys), *keys, *args, epoch=epoch)
         except ScriptMissing:
-            reply = await connection.call("EVAL", self.text, len(keys), *keys, *args)
+            reply = await connection.call("EVAL", self.text, len(keys), *keys, *args, epoch=epoch)
         reached(self.after)
         return reply
 

@@ -125,7 +125,8 @@ async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -
         keys.dead(topic, group),
         keys.topics,
     ]
-    args: list[Argument] = [place.instance, group, int(part.repeat), int(place.inbox), "", part.last_delivered]
+    again = "r" * part.repeat + "c" * part.check
+    args: list[Argument] = [place.instance, group, again, int(place.inbox), "", part.last_delivered]
     args += (len(part.acks), *part.acks, len(part.counters))
     for name, by in part.counters.items():
         args += (name, by)
@@ -133,7 +134,7 @@ async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -
         args.append(0)
     else:
         args[4] = _entries(connection, keys, part.entries, names, args)
-    return await SETTLE.run(connection, names, args), part.entries
+    return await SETTLE.run(connection, names, args, epoch=part.epoch), part.entries
 
 
 def _entries(

@@ -20,6 +20,7 @@ from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
 from evfn.services.held import Held, held_of
+from evfn.services.in_flight import InFlight
 from evfn.services.intake import Intake
 from evfn.services.reports import Reports
 from evfn.services.returns import Returns
@@ -47,6 +48,9 @@ class Lease(Protocol):
 
     def fenced(self) -> None:
         """It is lost."""
+
+    def start_over(self, why: str) -> None:
+        """Give up all that is held, for it may not be what it was, and begin anew."""
 
     async def check(self) -> bool:
         """Whether it is still there; where not, the instance ends."""
@@ -91,6 +95,7 @@ class Dispatcher:
         self._fetching = False
         self._tries = 0
         self._turn = 0
+        self._short_of = ""
         self._returns = Returns(clock, random, on_returned=self._returned, on_gone=self.recreate)
         self._verdicts = Verdicts(
             trigger,
@@ -259,11 +264,9 @@ class Dispatcher:
         try:
             with flight.call():
                 entries = await subscription.group.fetch(source, count)
-                ids = {entry for entry, _ in entries}
-                if not flight.ids.isdisjoint(ids):
-                    # A group that was made again delivers once more what still runs here: once is enough.
-                    entries = [each for each in entries if each[0] not in flight.ids]
-                flight.took(ids)
+                got = len(entries)
+                entries = self._new_here(flight, entries)
+                flight.took(entries)
         except GroupGone:
             await self.recreate(subscription)
             self._awake.set()
@@ -281,7 +284,7 @@ class Dispatcher:
             return
         self._tries = 0
         self.blocked(subscription, FETCHING, None)
-        if len(ids) < count and subscription.wakes == wakes:
+        if got < count and subscription.wakes == wakes:
             subscription.hot.discard(source)
         if subscription.hot:
             self._awake.set()
@@ -289,6 +292,19 @@ class Dispatcher:
             self._turn += 1
             subscription.served[source] = self._turn
             await self._accept(subscription, source, entries)
+
+    def _new_here(
+        self, flight: InFlight, entries: list[tuple[bytes, list[bytes] | None]]
+    ) -> list[tuple[bytes, list[bytes] | None]]:
+        """Without what still runs here: a group that was made again delivers it once more, and once is enough."""
+        if flight.ids.keys().isdisjoint(entry for entry, _ in entries):
+            return entries
+        if any(flight.ids.get(entry, fields) != fields for entry, fields in entries):
+            self._lease.start_over(
+                "the server has lost events that it had given out, and gives their ids to others (an older copy of its"
+                " data, or a replica that had not copied them, took its place); this instance starts over"
+            )
+        return [each for each in entries if each[0] not in flight.ids]
 
     async def recreate(self, subscription: Subscription) -> None:
         """Make its vanished group again, and say so; what is wrong meanwhile is said too."""
@@ -344,8 +360,11 @@ class Dispatcher:
     ) -> None:
         """Take over what another instance left. Charged entries may have killed it: each runs alone."""
         now_ms = int(self._clock.now().timestamp() * 1000)
+        flight = subscription.in_flight(source)
+        new = {entry for entry, _ in self._new_here(flight, [(each.id, each.fields) for each in claimed])}
+        claimed = [each for each in claimed if each.id in new]
         self.unsettled += len(claimed)
-        subscription.in_flight(source).took(each.id for each in claimed if each.fields is not None)
+        flight.took((each.id, each.fields) for each in claimed if each.fields is not None)
         if claimed and source is Source.TOPIC:
             subscription.settlers[source].delivered(claimed[-1].id)
         if trimmed := [each.id for each in claimed if each.fields is None]:
@@ -391,7 +410,7 @@ class Dispatcher:
         trimmed = [each.id for each in found if each.fields is None]
         if trimmed:
             self.unsettled += len(trimmed)
-            subscription.in_flight(source).took(trimmed)
+            subscription.in_flight(source).took((each, None) for each in trimmed)
             # What an inbox holds was counted as delivered when its first attempt was settled.
             self._drop(subscription, source, trimmed, new=source is Source.TOPIC)
             settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
@@ -443,6 +462,13 @@ class Dispatcher:
         self.known.set()
         self._set_state(State.BROKEN, failed.message, failed.traceback)
         asyncio.get_running_loop().call_later(BROKEN_RETRY.total_seconds(), self._load_again)
+
+    def short(self, why: str) -> None:
+        """One worker more is wanted and cannot be had: said once for each reason."""
+        if why != self._short_of:
+            self._short_of = why
+            workers = len(self.pool.members)
+            settling.warn(self._listener, self.trigger.name, f"{workers} of {self.pool.limits.max} workers: {why}")
 
     # --- what the settlers say ---------------------------------------------------------------------------------------
 

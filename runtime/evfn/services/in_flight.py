@@ -7,12 +7,14 @@ from contextlib import contextmanager
 class InFlight:
     """What the server counts as pending for this instance, as far as this instance knows.
 
-    `calls` are those under way whose reply may bring more. What was `restored` once is not restored again. `doubtful`
-    says how many more times it is looked for ids that the server gave and that never arrived.
+    `ids` has what each holds. `calls` are those under way whose reply may bring more. What was `restored` once is not
+    restored again. `doubtful` says how many more times it is looked for ids that the server gave and that never
+    arrived. `unsure` are those that another life of the server gave.
     """
 
     def __init__(self) -> None:
-        self.ids: set[bytes] = set()
+        self.ids: dict[bytes, list[bytes] | None] = {}
+        self.unsure: set[bytes] = set()
         self.calls: set[object] = set()
         self.restored: set[bytes] = set()
         self.doubtful = 0
@@ -30,15 +32,23 @@ class InFlight:
         finally:
             self.calls.discard(call)
 
-    def took(self, ids: Iterable[bytes]) -> None:
+    def took(self, entries: Iterable[tuple[bytes, list[bytes] | None]]) -> None:
         """These are held from now on."""
-        self.ids.update(ids)
+        self.ids.update(entries)
+
+    def server_changed(self) -> None:
+        """It may know nothing of what is held, and give the same ids to other events."""
+        self.unsure.update(self.ids)
 
     def gave(self, ids: Iterable[bytes]) -> None:
         """These are settled or handed over."""
-        self.ids.difference_update(ids)
+        ids = list(ids)
+        for each in ids:
+            self.ids.pop(each, None)
         if self.restored:
             self.restored.difference_update(ids)
+        if self.unsure:
+            self.unsure.difference_update(ids)
 
 
 DOUBTFUL_LOOKS = 6

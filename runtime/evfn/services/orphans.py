@@ -78,7 +78,7 @@ class Orphans:
                 break
             after = page[-1][0]
         unheld = {entry: count for entry, count in listed.items() if entry not in flight.ids}
-        return Look(calls, unheld, (held - listed.keys()) & flight.ids)
+        return Look(calls, unheld, (held - listed.keys()) & flight.ids.keys())
 
     async def _take_in(
         self, dispatcher: Dispatcher, subscription: Subscription, source: Source, before: Look, now: Look
@@ -87,7 +87,7 @@ class Orphans:
         if before.calls & now.calls:
             # What one of them brings may be among these; they are judged by the first look, once it is answered.
             return Look(before.calls & now.calls, now.unheld, now.unlisted)
-        if unlisted := before.unlisted & now.unlisted & flight.ids:
+        if unlisted := before.unlisted & now.unlisted & flight.ids.keys():
             await subscription.settlers[source].restore(sorted(unlisted))
         orphans = sorted(before.unheld.keys() & now.unheld.keys())
         for at in range(0, len(orphans), PAGE):

@@ -32,6 +32,7 @@ class Results(Protocol):
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
     def loaded(self, revision: "Revision", ready: Ready) -> None: ...
     def broken(self, revision: "Revision", failed: LoadFailed) -> None: ...
+    def short(self, why: str) -> None: ...
 
 
 class Revision:
@@ -148,6 +149,10 @@ class Revision:
         if not self._load.done():
             self._load.set_result(failed)
         self._results.broken(self, failed)
+
+    def short(self, why: str) -> None:
+        """The system gives no worker more."""
+        self._results.short(why)
 
     def imported(self, modules: Mapping[str, str]) -> None:
         """A function imported more of the project while it ran: that belongs to its code as well."""

@@ -73,6 +73,7 @@ class Settler:
         self._blocked_timer: asyncio.TimerHandle | None = None
         self._troubled = False
         self._stopped = False
+        self._epoch = group.epoch
         self.last_delivered = b""
         self.in_flight = InFlight()
 
@@ -132,8 +133,10 @@ class Settler:
             counters=dict(counters),
             last_delivered=self.last_delivered,
         )
+        ids = {each for settling in batch for each in (*settling.acks, *(entry.id for entry in settling.entries))}
         tries = 0
         while True:
+            call = self._for_this_server(call, ids)
             try:
                 reply = await self._group.settle(self._source, call)
                 break
@@ -177,6 +180,13 @@ class Settler:
             self._hold([replace(each, counters=Counter()) for each in batch] if reply.acked else batch)
             return
         self._waiting.extendleft(reversed(again))
+
+    def _for_this_server(self, call: Batch, ids: set[bytes]) -> Batch:
+        epoch = self._group.epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.in_flight.server_changed()
+        return replace(call, epoch=epoch, check=not self.in_flight.unsure.isdisjoint(ids))
 
     def _told(self, batch: list[Settling]) -> None:
         for settling in batch:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evfn.failpoint import reached
 from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
 from evfn.outcome import Frame as TracebackFrame
+from evfn.traceback import format_failure
 from evfn.workers.delivery import Delivery
 from evfn.workers.frame import SLOTS_PER_FRAME, Frame
 from evfn.workers.ledger import Status
@@ -224,7 +225,9 @@ class Member:
         if slot in self._cancelled:
             del self._cancelled[slot]
             if not isinstance(outcome, Succeeded):
-                outcome = TimedOut(self._pool.timeout)
+                # What it was cancelled with shows where it stood.
+                stack = format_failure(outcome.failure) if isinstance(outcome, Failed) else ""
+                outcome = TimedOut(self._pool.timeout, stack)
         self._account([(delivery, outcome, slot)])
 
     def _account(self, ended: list[tuple[Delivery, Outcome, int]]) -> None:

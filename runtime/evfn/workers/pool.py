@@ -41,6 +41,9 @@ class PoolOwner(Protocol):
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""
 
+    def short(self, why: str) -> None:
+        """One worker more is wanted and cannot be had; those that are there go on."""
+
     def imported(self, modules: Mapping[str, str]) -> None:
         """While it ran, the function imported more of the project; these are all its modules and their files."""
 
@@ -224,7 +227,13 @@ class Pool:
             worker = await self._template.fork(config)
             self.members.append(Member(worker, self, SLOTS))
         except ForkRefused as error:
-            self._load_failed(LoadFailed(f"the system refused another process: {error}"))
+            text = f"the system refused another process: {error}"
+            if self.active:
+                # Those that are there go on; one more is tried again later, and later each time.
+                self._failures += 1
+                self.owner.short(text)
+            else:
+                self._load_failed(LoadFailed(text))
             asyncio.get_running_loop().call_soon(self._retry_start)
         finally:
             self._starting = None

@@ -47,7 +47,7 @@ def arrange(descriptors: Descriptors) -> Descriptors:
     if limit == resource.RLIM_INFINITY:
         limit = 1024
     # High numbers: code that closes or reopens "the next descriptors" by number does not hit them.
-    high = max(64, min(limit, 1024) - 16)
+    high = max(16, min(limit, 1024) - 16)
     moved = Descriptors(*(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high) for descriptor in descriptors))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

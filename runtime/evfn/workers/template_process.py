@@ -3,7 +3,9 @@
 import array
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -38,30 +40,36 @@ class Template:
 
         Raises ForkRefused where the system has no room for another process.
         """
-        channel = self._channel()
         number = next(self._numbers)
-        control, control_far = socket.socketpair()
-        output, output_far = os.pipe2(os.O_CLOEXEC)
-        ledger = Ledger.create(config.slots)
-        stack = os.memfd_create("evfn-stack", os.MFD_CLOEXEC)
-        descriptors = [control_far.fileno(), output_far, ledger, stack]
-        frame = encode(Fork(number, config))
-        try:
-            async with self._sending:
-                await _send(channel, frame, descriptors)
-        except OSError as error:
-            control.close()
-            for descriptor in (output, ledger, stack):
-                os.close(descriptor)
-            raise ForkRefused(f"the template process cannot be reached: {error}") from error
-        finally:
-            control_far.close()
-            os.close(output_far)
+        with contextlib.ExitStack() as far, contextlib.ExitStack() as near:
+            try:
+                channel = self._channel()
+                control, control_far = socket.socketpair()
+                near.callback(control.close)
+                far.callback(control_far.close)
+                output, output_far = os.pipe2(os.O_CLOEXEC)
+                near.callback(os.close, output)
+                far.callback(os.close, output_far)
+                ledger = Ledger.create(config.slots)
+                near.callback(os.close, ledger)
+                stack = os.memfd_create("evfn-stack", os.MFD_CLOEXEC)
+                near.callback(os.close, stack)
+            except OSError as error:
+                raise ForkRefused(_refusal(error)) from error
+            await self._order(channel, Fork(number, config), [control_far.fileno(), output_far, ledger, stack])
+            near.pop_all()
         worker = Worker(number, control, output, ledger, stack, config.slots)
         self._workers[number] = worker
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._forks[number] = future
         return await future
+
+    async def _order(self, channel: socket.socket, order: Fork, descriptors: list[int]) -> None:
+        try:
+            async with self._sending:
+                await _send(channel, encode(order), descriptors)
+        except OSError as error:
+            raise ForkRefused(f"the template process cannot be reached: {error}") from error
 
     async def stop(self) -> None:
         """End the template and with it every worker; returns when the process is reaped."""
@@ -124,9 +132,7 @@ class Template:
         for message in self._reader.feed(chunk):
             match message:
                 case Forked(number, pid):
-                    worker = self._workers[number]
-                    worker.attach(pid, self._pidfds.pop(0))
-                    self._answer(number, worker)
+                    self._forked(number, pid)
                 case ForkFailed(number, text):
                     worker = self._workers.pop(number)
                     worker.lost()
@@ -135,6 +141,17 @@ class Template:
                     gone = self._workers.pop(number, None)
                     if gone is not None:
                         gone.exited(status)
+
+    def _forked(self, number: int, pid: int) -> None:
+        if self._pidfds:
+            worker = self._workers[number]
+            worker.attach(pid, self._pidfds.pop(0))
+            self._answer(number, worker)
+            return
+        # There was no descriptor left to receive its handle in; without it nobody would see it end.
+        os.kill(pid, signal.SIGKILL)
+        self._workers.pop(number).lost()
+        self._refuse(number, _refusal(OSError(errno.EMFILE, os.strerror(errno.EMFILE))))
 
     def _answer(self, number: int, worker: Worker) -> None:
         future = self._forks.pop(number)
@@ -170,6 +187,13 @@ class Template:
         for descriptor in self._pidfds:
             os.close(descriptor)
         self._pidfds.clear()
+
+
+def _refusal(error: OSError) -> str:
+    if error.errno != errno.EMFILE:
+        return f"{error.strerror}"
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"too many open files: this process may have {limit:,}, and needs about five for each worker (`ulimit -n`)"
 
 
 async def _send(control: socket.socket, frame: bytes, descriptors: list[int]) -> None:

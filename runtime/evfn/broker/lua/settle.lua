@@ -2,7 +2,8 @@
 --
 -- KEYS: stream stats instances retry bodies dead topics ...
 --       (stream: the topic or the inbox that delivered; the rest: streams of the topics emitted to, then of traces)
--- ARGV: me, group, repeat ('1' when an earlier call of this content may have been carried out), inbox ('1' when
+-- ARGV: me, group, again ('r' in it when an earlier call of this content may have been carried out, 'c' when only
+--       what is pending for me is to be settled: the server may be another than the one that delivered), inbox ('1' when
 --       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it, a 't' for
 --       each stream of a trace), last delivered id or '', number of plain ids, plain ids,
 --       number of counters, (field, by)*, number of tallies, (number of counters, (field, by)*)*,
@@ -21,8 +22,8 @@
 --       settle nothing, so the streams of traces are not looked at.
 
 local stream, stats, instances, retry, bodies, dead, topics = unpack(KEYS, 1, 7)
-local me, group, repeated, inbox, uses, last, plain =
-  ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4] == '1', ARGV[5], ARGV[6], tonumber(ARGV[7])
+local me, group, inbox, uses, last, plain = ARGV[1], ARGV[2], ARGV[4] == '1', ARGV[5], ARGV[6], tonumber(ARGV[7])
+local repeated, checked = string.find(ARGV[3], 'r', 1, true), string.find(ARGV[3], 'c', 1, true)
 
 local kind = redis.call('TYPE', instances).ok
 if kind ~= 'hash' then
@@ -58,14 +59,24 @@ if string.find(uses, 'r', 1, true) then
 end
 local scheduled = false
 
+local function ack(id)
+  if checked then
+    local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
+    if not pending or pending[2] ~= me then return 0 end
+  end
+  return redis.call('XACK', stream, group, id)
+end
+
 local acked, taken = 0, 0
 if inbox then
   for index = 8, 7 + plain do
-    if redis.call('XACK', stream, group, ARGV[index]) == 1 then
+    if ack(ARGV[index]) == 1 then
       acked = acked + 1
       redis.pcall('XDEL', stream, ARGV[index])
     end
   end
+elseif checked then
+  for index = 8, 7 + plain do acked = acked + ack(ARGV[index]) end
 elseif plain > 0 then
   acked = redis.call('XACK', stream, group, unpack(ARGV, 8, 7 + plain))
 end
@@ -160,7 +171,7 @@ while at <= #ARGV do
     at = first + count
   end
   number = number + 1
-  if redis.call('XACK', stream, group, id) == 1 then
+  if ack(id) == 1 then
     local key, err, written, letter
     if what == 'A' then
       key, err, written = write_emits(first, count)
