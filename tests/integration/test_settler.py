@@ -24,7 +24,8 @@ class Told:
     def settles(self, count: int, happenings: object) -> None:
         del happenings
         self.settled += count
-        self.done.set()
+        if count:
+            self.done.set()
 
 
 class Forbidding(Group):

@@ -133,10 +133,9 @@ class Settler:
             counters=dict(counters),
             last_delivered=self.last_delivered,
         )
-        ids = {each for settling in batch for each in (*settling.acks, *(entry.id for entry in settling.entries))}
         tries = 0
         while True:
-            call = self._for_this_server(call, ids)
+            call = self._for_this_server(call)
             try:
                 reply = await self._group.settle(self._source, call)
                 break
@@ -181,12 +180,15 @@ class Settler:
             return
         self._waiting.extendleft(reversed(again))
 
-    def _for_this_server(self, call: Batch, ids: set[bytes]) -> Batch:
+    def _for_this_server(self, call: Batch) -> Batch:
+        """Where the server may be another than the one that delivered these, only what it too has given us counts."""
         epoch = self._group.epoch
         if epoch != self._epoch:
             self._epoch = epoch
             self.in_flight.server_changed()
-        return replace(call, epoch=epoch, check=not self.in_flight.unsure.isdisjoint(ids))
+        unsure = self.in_flight.unsure
+        doubted = bool(unsure) and any(each in unsure for each in (*call.acks, *(entry.id for entry in call.entries)))
+        return replace(call, epoch=epoch, check=doubted)
 
     def _told(self, batch: list[Settling]) -> None:
         for settling in batch:
