@@ -36,7 +36,7 @@ GROUPS = {
     },
     "What failed, what is left": {
         "dlq": "Look at, redrive or purge dead letters.",
-        "forget": "Delete what is left of triggers that are gone.",
+        "forget": "Delete what is left on the server of triggers that are gone.",
     },
     "Editor and shell": {
         "schema": "Print the JSON Schema of the manifest.",

@@ -41,7 +41,7 @@ def test_help_lists_every_command_in_its_group(project: Sandbox) -> None:
     said = project.evfn("--help").stdout
     for command in ("init", "check", "run", "emit", "invoke", "tail", "status", "dlq", "schema", "completion"):
         assert re.search(rf"^  {command} ", said, re.MULTILINE)
-    for group in ("Start:", "Events:", "Look:", "Dead letters:", "Editor and shell:"):
+    for group in ("Start:", "Events:", "Look:", "What failed, what is left:", "Editor and shell:"):
         assert f"\n{group}\n" in said
 
 

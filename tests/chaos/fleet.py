@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -130,6 +130,8 @@ class Fleet:
         self.known = Known()
         self.publishing = threading.Lock()
         self.members: list[Member] = []
+        self.past: list[dict[str, History]] = []
+        self.events = 0
         self._draw = draw
         self._command = command
         self._numbers = count()
@@ -170,12 +172,25 @@ class Fleet:
     def begin_anew(self) -> None:
         """The server's data are others than they were: what it has now is all that was ever accepted.
 
-        To be called while nobody publishes.
+        To be called while nobody publishes, behind `set_aside`.
         """
         with self.client() as client:
             entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange("work"))
         accepted = {int(json.loads(fields[b"data"])["n"]) for _, fields in entries}
         self.known = Known(accepted, self.known.doubtful - accepted, time.monotonic())
+
+    def set_aside(self) -> None:
+        """The server is about to lose what it has: what is there now is kept to be judged, but for what is on its way.
+
+        To be called while nobody publishes.
+        """
+        self.events += len(self.known.accepted)
+        self.past.append(
+            {
+                trigger: replace(each, accepted=frozenset(), indeterminate=each.accepted | each.indeterminate)
+                for trigger, each in self.histories().items()
+            }
+        )
 
     def client(self) -> redis.Redis:
         """A way to the server past everything."""

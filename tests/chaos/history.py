@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Verdict:
     def kept(self) -> bool:
         """Whether nothing at all is wrong."""
         return self.promised and not self.overlapping
+
+    def __or__(self, other: Verdict) -> Verdict:
+        """What does not add up in one history or the other."""
+        return Verdict(*(getattr(self, each.name) | getattr(other, each.name) for each in dataclass_fields(Verdict)))
 
     @property
     def promised(self) -> bool:

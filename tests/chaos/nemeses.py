@@ -255,6 +255,7 @@ class Nemeses:
 
     def flush(self) -> None:
         with self.fleet.publishing:
+            self.fleet.set_aside()
             self.ground.server.command("FLUSHALL")
             self.fleet.begin_anew()
 
@@ -284,6 +285,7 @@ class Nemeses:
         replica.command("REPLICAOF", "NO", "ONE")
         self._meanwhile(self.draw.uniform(0.2, 1.0))
         with self.fleet.publishing:
+            self.fleet.set_aside()
             ground.server.kill()
             ground.servers.reverse()
             self.fleet.lead_to(ground.server)

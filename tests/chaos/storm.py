@@ -4,16 +4,18 @@
 """
 
 import argparse
+import operator
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from random import Random, SystemRandom
 
 from chaos.fleet import LEASE, Fleet, evfn
-from chaos.history import Verdict, judge
+from chaos.history import History, Verdict, judge
 from chaos.nemeses import Ground, Nemeses
 from sandbox import Sandbox
 
@@ -119,7 +121,7 @@ def storm(
         return Report(
             seed=seed,
             seconds=seconds,
-            events=len(fleet.known.accepted),
+            events=fleet.events + len(fleet.known.accepted),
             doubtful=len(fleet.known.doubtful),
             attempts=len(box.notes()) - sum(line.endswith("-") for line in box.notes()),
             starts=sum(member.starts for member in fleet.members),
@@ -128,10 +130,15 @@ def storm(
             dropped=dropped,
             settled=settled,
             longest_recovery=longest,
-            verdicts={trigger: judge(history) for trigger, history in histories.items()},
+            verdicts=_judged([*fleet.past, histories]),
         )
     finally:
         ground.close()
+
+
+def _judged(histories: Sequence[Mapping[str, History]]) -> dict[str, Verdict]:
+    """By trigger, over all lives of the server's data."""
+    return {trigger: reduce(operator.or_, (judge(each[trigger]) for each in histories)) for trigger in histories[0]}
 
 
 def main() -> int:

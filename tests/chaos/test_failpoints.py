@@ -4,6 +4,7 @@ The gaps are read from the code: one before and one behind each atomic step, and
 """
 
 import ast
+import asyncio
 import importlib
 import pkgutil
 import signal
@@ -18,7 +19,11 @@ import pytest
 import evfn.broker
 import evfn_cli
 from chaos.machines import Machines
+from evfn.broker.connection import Connection
+from evfn.broker.group import Group
+from evfn.broker.keys import Keys
 from evfn.broker.scripts import scripts
+from evfn.clock import SystemClock
 from sandbox import Sandbox, wait_until
 from servers import RealServer
 
@@ -118,15 +123,27 @@ def handing_over(scene: Scene) -> None:
 
 
 def group_vanished(scene: Scene) -> None:
-    """The group is destroyed under it."""
+    """The group is destroyed under it, and another instance makes it again, which knows nothing of what it holds."""
     scene.machines.hold("victim")
     with scene.machines.running("victim", **scene.arming) as victim:
         scene.emit(0)
         scene.machines.wait_for_runs(1)
         scene.machines.client.xgroup_destroy("work", "sandbox/slow")
+        asyncio.run(made_again(scene.machines))
         scene.machines.let_go("victim")
         scene.emit(1)
         scene.dies(victim.process)
+    if scene.gap == "before restore":
+        # A destroyed group and a dead instance at once: nobody is left who knew that it was given out.
+        del scene.expected[0]
+
+
+async def made_again(machines: Machines) -> None:
+    """As another instance does it."""
+    connection = await Connection.open(machines.server.url, clock=SystemClock())
+    newest = str(machines.client.xinfo_stream("work")["last-generated-id"])
+    await Group(connection, Keys(""), "work", "sandbox/slow", "another").recreate(newest)
+    await connection.close()
 
 
 def burying(scene: Scene) -> None:

@@ -190,6 +190,7 @@ async def test_a_lost_reply_redrives_nothing_twice(
     async with FaultyProxy(server.path) as proxy:
         through = await Connection.open(proxy.url, clock=SystemClock())
         ours = DeadLetters(through, keys, group.topic, group.group)
+        await through.ping()
         proxy.lose_next_reply()
         with pytest.raises(BrokerUnavailable):
             await ours.redrive(ids[1:])

@@ -115,6 +115,7 @@ async def test_a_lost_reply_moves_nothing_twice(
     async with FaultyProxy(server.path) as proxy:
         through = await Connection.open(proxy.url, clock=SystemClock())
         ours = Group(through, keys, group.topic, group.group, group.instance)
+        await through.ping()
         proxy.lose_next_reply()
         with pytest.raises(BrokerUnavailable):
             await ours.promote(10)

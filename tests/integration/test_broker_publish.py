@@ -57,6 +57,7 @@ async def test_f29_a_lost_reply_is_repeated_safely(server: RealServer, connectio
     await publish(connection, keys, publication(0))
     async with FaultyProxy(server.path) as proxy:
         through = await Connection.open(proxy.url, clock=SystemClock())
+        await through.ping()
         proxy.lose_next_reply()
         with pytest.raises(ReplyLost):
             await publish(through, keys, publication())

@@ -11,6 +11,7 @@ from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError
 from evfn.services.settler import Settler, Settling
+from evfn.services.subscription import Subscription
 
 
 @dataclass
@@ -86,3 +87,23 @@ async def test_what_cannot_be_put_back_is_tried_once_a_second_and_counted_once(
     assert (await group.status()).counters["succeeded"] == 3
     assert told.problems[-1] is None
     tried.stop()
+
+
+async def test_what_was_settled_since_its_group_was_made_again_stays_settled(
+    connection: Connection, keys: Keys, group: Group
+) -> None:
+    """Two parts of an instance find the group gone at once; the second must not put back what is settled by then."""
+
+    async def on_gone() -> None:
+        raise AssertionError("the group is there")
+
+    subscription = Subscription("orders.new", group, {source: settler(group, Told(), on_gone) for source in Source})
+    await connection.call("XADD", keys.topic("orders.new"), "*", "n", 1)
+    entries = await group.fetch(Source.TOPIC, 1)
+    subscription.in_flight(Source.TOPIC).took(entries)
+    subscription.settlers[Source.TOPIC].delivered(entries[0][0])
+    await connection.call("XGROUP", "DESTROY", keys.topic("orders.new"), group.group)
+    await subscription.recreate()
+    assert (await group.settle(Source.TOPIC, Batch(acks=[entries[0][0]]))).acked == 1
+    await subscription.recreate()
+    assert (await group.status()).pending == 0

@@ -139,13 +139,12 @@ class Group:
         """Make the group where it is missing; see `evfn.broker.start`."""
         return await start_pair(self._connection, self._keys, self.topic, self.group, start, late=patterned_late)
 
-    async def recreate(self, last_delivered: str = "", held: Collection[bytes] = ()) -> str:
-        """Make a vanished group again, at the last delivered id known; returns the id it stands behind. What is `held`
-        here, up to a thousand, is on its list from the beginning; `restore` puts back the rest."""
-        started = await recreate_pair(
+    async def recreate(self, last_delivered: str = "", held: Collection[bytes] = ()) -> Started:
+        """Make a vanished group again, at the last delivered id known. What is `held` here, up to a thousand, is on its
+        list from the beginning, unless another has made it (KEPT); `restore` puts back the rest."""
+        return await recreate_pair(
             self._connection, self._keys, self.topic, self.group, last_delivered, self.instance, held
         )
-        return started.position
 
     async def status(self) -> GroupStatus:
         """What a person wants to know of it."""

@@ -8,8 +8,9 @@ class InFlight:
     """What the server counts as pending for this instance, as far as this instance knows.
 
     `ids` has what each holds. `calls` are those under way whose reply may bring more. What was `restored` once is not
-    restored again. `doubtful` says how many more times it is looked for ids that the server gave and that never
-    arrived. `unsure` are those that another life of the server gave.
+    restored again; what was `settled_again` after that is not settled a third time. `doubtful` says how many more times
+    it is looked for ids that the server gave and that never arrived. `unsure` are those that another life of the server
+    gave.
     """
 
     def __init__(self) -> None:
@@ -17,6 +18,7 @@ class InFlight:
         self.unsure: set[bytes] = set()
         self.calls: set[object] = set()
         self.restored: set[bytes] = set()
+        self.settled_again: set[bytes] = set()
         self.doubtful = 0
 
     @contextmanager
@@ -47,6 +49,7 @@ class InFlight:
             self.ids.pop(each, None)
         if self.restored:
             self.restored.difference_update(ids)
+            self.settled_again.difference_update(ids)
         if self.unsure:
             self.unsure.difference_update(ids)
 

@@ -203,7 +203,11 @@ class Settler:
         The rest of the batch is told as settled. Plain acks that were `counted` with it are not counted again.
         """
         ids = [each for settling in batch for each in (*settling.acks, *(entry.id for entry in settling.entries))]
-        mine = await self.restore(ids)
+        # What was put back while this settlement was on its way is settled once more, and then it is as it is.
+        flight = self.in_flight
+        meanwhile = {each for each in ids if each in flight.restored and each not in flight.settled_again}
+        flight.settled_again |= meanwhile
+        mine = await self.restore(ids) | meanwhile
         again: list[Settling] = []
         for settling in batch:
             acks = [each for each in settling.acks if each in mine]

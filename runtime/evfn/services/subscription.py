@@ -1,6 +1,10 @@
 """One trigger on one topic: its group, what of it may hold unread entries, what is held, and the settling of that."""
 
+import asyncio
+
 from evfn.broker.group import Group, Source
+from evfn.broker.position import numbers
+from evfn.broker.start import Action
 from evfn.services.in_flight import InFlight
 from evfn.services.settler import Settler
 
@@ -21,6 +25,7 @@ class Subscription:
         self.served = dict.fromkeys(Source, 0)
         self.wakes = 0
         self.problems: dict[object, str] = {}
+        self._recreating = asyncio.Lock()
 
     def in_flight(self, source: Source) -> InFlight:
         """What this instance holds of this source."""
@@ -37,8 +42,13 @@ class Subscription:
         What the inbox held is delivered anew: it is deleted only as it is settled. Raises BrokerError.
         """
         settler = self.settlers[Source.TOPIC]
-        settler.in_flight.restored.clear()
-        held = list(settler.in_flight.ids)
-        position = await self.group.recreate(settler.last_delivered.decode(), held[:AT_ONCE])
-        await settler.restore(held)
-        return position
+        # One after the other: what one has put back may be settled before the next asks, and must stay settled.
+        async with self._recreating:
+            held = list(settler.in_flight.ids)
+            made = await self.group.recreate(settler.last_delivered.decode(), held[:AT_ONCE])
+            if made.action is Action.RECREATED:
+                last = numbers(made.position)
+                before = {each for each in held[:AT_ONCE] if numbers(each.decode()) <= last}
+                settler.in_flight.restored = before & settler.in_flight.ids.keys()
+            await settler.restore(held)
+            return made.position
