@@ -1,6 +1,6 @@
 """A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import cast
 
@@ -117,7 +117,14 @@ class Group:
 
     async def consumers(self, source: Source) -> list[Consumer]:
         """Every consumer of the group."""
-        return await claims.consumers(self._connection, self._places[source])
+        return (await claims.consumers(self._connection, [self._places[source]]))[0]
+
+    @staticmethod
+    async def consumers_of(places: Sequence[tuple["Group", Source]]) -> list[list[Consumer]]:
+        """The same of several groups of one server, in one go."""
+        if not places:
+            return []
+        return await claims.consumers(places[0][0]._connection, [group._places[source] for group, source in places])
 
     async def delete_consumer_if_idle(self, source: Source, name: str) -> bool:
         """Delete a consumer that holds nothing and whose instance is gone; whether it was deleted."""

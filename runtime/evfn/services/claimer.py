@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from evfn import instance_lock
-from evfn.broker.group import RELEASED, Consumer, Source
+from evfn.broker.group import RELEASED, Consumer, Group, Source
 from evfn.broker.instances import About, Beats, Instances
 from evfn.clock import Clock
 from evfn.errors import BrokerError
@@ -111,11 +111,16 @@ class Claimer:
             await self._learn(alive)
         waiting: set[Dispatcher] = set()
         self._idle.clear()
-        for dispatcher in list(self._dispatchers()):
-            for subscription in list(dispatcher.subscriptions.values()):
-                for source in Source:
-                    if await self._left_behind(dispatcher, subscription, source, alive):
-                        waiting.add(dispatcher)
+        places = [
+            (dispatcher, subscription, source)
+            for dispatcher in self._dispatchers()
+            for subscription in dispatcher.subscriptions.values()
+            for source in Source
+        ]
+        found = await Group.consumers_of([(subscription.group, source) for _, subscription, source in places])
+        for (dispatcher, subscription, source), consumers in zip(places, found, strict=True):
+            if await self._left_behind(dispatcher, subscription, source, consumers, alive):
+                waiting.add(dispatcher)
         self._make_way(waiting)
         self._looked = looked
         if not waiting:
@@ -145,11 +150,16 @@ class Claimer:
         self._on_others({name: self._about[name] for name in self._about.keys() & alive - {self._instance}})
 
     async def _left_behind(
-        self, dispatcher: Dispatcher, subscription: Subscription, source: Source, alive: set[str]
+        self,
+        dispatcher: Dispatcher,
+        subscription: Subscription,
+        source: Source,
+        consumers: Iterable[Consumer],
+        alive: set[str],
     ) -> bool:
         """Take what others left in this group; whether some of it has to wait."""
         left = False
-        for consumer in await subscription.group.consumers(source):
+        for consumer in consumers:
             if consumer.name == self._instance or consumer.name in alive:
                 continue
             if consumer.pending == 0:
