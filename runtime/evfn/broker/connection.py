@@ -97,7 +97,10 @@ class Connection:
             except BrokerUnavailable:
                 if deadline is not None and self.clock.monotonic() >= deadline:
                     raise
-            await self.clock.sleep(later(tries, self._draw()))
+            pause = later(tries, self._draw())
+            if deadline is not None:
+                pause = min(pause, timedelta(seconds=max(deadline - self.clock.monotonic(), 0)))
+            await self.clock.sleep(pause)
             tries += 1
 
     async def probe(self) -> Server:
