@@ -131,7 +131,7 @@ class Fleet:
         self.publishing = threading.Lock()
         self.members: list[Member] = []
         self.past: list[dict[str, History]] = []
-        self.events = 0
+        self.events: set[int] = set()
         self._draw = draw
         self._command = command
         self._numbers = count()
@@ -184,7 +184,7 @@ class Fleet:
 
         To be called while nobody publishes.
         """
-        self.events += len(self.known.accepted)
+        self.events |= self.known.accepted
         self.past.append(
             {
                 trigger: replace(each, accepted=frozenset(), indeterminate=each.accepted | each.indeterminate)

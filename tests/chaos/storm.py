@@ -121,7 +121,7 @@ def storm(
         return Report(
             seed=seed,
             seconds=seconds,
-            events=fleet.events + len(fleet.known.accepted),
+            events=len(fleet.events | fleet.known.accepted),
             doubtful=len(fleet.known.doubtful),
             attempts=len(box.notes()) - sum(line.endswith("-") for line in box.notes()),
             starts=sum(member.starts for member in fleet.members),
