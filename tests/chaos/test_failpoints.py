@@ -10,7 +10,7 @@ import pkgutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
@@ -24,8 +24,7 @@ from evfn.broker.group import Group
 from evfn.broker.keys import Keys
 from evfn.broker.scripts import scripts
 from evfn.clock import SystemClock
-from sandbox import Sandbox, wait_until
-from servers import RealServer
+from sandbox import wait_until
 
 HEAD = "version: 1\nname: sandbox\nsettings: {lease: 1s}\ntopics: {work: {max_events: 5}}\n"
 TRIGGER = """
@@ -222,22 +221,11 @@ def step(gap: str) -> str:
     return gap.removeprefix("before ").removeprefix("after ")
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    server = RealServer("valkey", tmp_path_factory.mktemp("s")).start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def machines(sandbox: Sandbox, shared: RealServer) -> Iterator[Machines]:
-    shared.flush()
-    sandbox.environment["EVFN_REDIS_URL"] = shared.url
-    machines = Machines(sandbox, shared)
-    machines.project()
-    sandbox.manifest(TRIGGER, head=HEAD)
-    yield machines
-    machines.client.close()
+def machines(machines: Machines) -> Machines:
+    """Of the project that this page is about."""
+    machines.box.manifest(TRIGGER, head=HEAD)
+    return machines
 
 
 def test_every_gap_has_a_way_to_it() -> None:

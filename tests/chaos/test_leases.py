@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -14,22 +13,10 @@ import pytest
 
 from chaos.machines import FUNCTION, LEASE, Machines, let_last
 from proxy import Fault, FaultyProxy
-from sandbox import Sandbox, wait_until
-from servers import RealServer
+from sandbox import wait_until
 
 LONG = timedelta(seconds=5)
 """A lease so long that what happens well before its end did not wait for it."""
-
-
-@pytest.fixture
-def machines(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    server = RealServer("valkey", tmp_path_factory.mktemp("s"), options=["--appendonly", "yes"]).start()
-    sandbox.environment["EVFN_REDIS_URL"] = server.url
-    machines = Machines(sandbox, server)
-    machines.project()
-    yield machines
-    machines.client.close()
-    server.stop()
 
 
 def test_f4_what_a_killed_machine_held_runs_on_another(machines: Machines) -> None:

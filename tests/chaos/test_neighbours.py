@@ -1,25 +1,10 @@
 """Instances that share a server and do not agree are told so, once, and share the work all the same."""
 
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
-
 from chaos.machines import FUNCTION, Machines
-from sandbox import Sandbox, wait_until
-from servers import RealServer
-
-
-@pytest.fixture
-def machines(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    server = RealServer("valkey", tmp_path_factory.mktemp("s")).start()
-    sandbox.environment["EVFN_REDIS_URL"] = server.url
-    machines = Machines(sandbox, server)
-    machines.project()
-    yield machines
-    machines.client.close()
-    server.stop()
+from sandbox import wait_until
 
 
 def test_b18_who_has_another_lease_is_waited_for_as_long_as_it_needs(machines: Machines) -> None:

@@ -12,25 +12,14 @@ from pathlib import Path
 import pytest
 
 from chaos.machines import Machines
-from sandbox import Sandbox, wait_until
-from servers import RealServer
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    server = RealServer("valkey", tmp_path_factory.mktemp("s")).start()
-    yield server
-    server.stop()
+from sandbox import wait_until
 
 
 @pytest.fixture
-def machines(sandbox: Sandbox, shared: RealServer) -> Iterator[Machines]:
-    shared.flush()
-    sandbox.environment["EVFN_REDIS_URL"] = shared.url
-    machines = Machines(sandbox, shared)
+def machines(machines: Machines) -> Machines:
+    """With one worker each, and little patience."""
     machines.project("workers: {max: 1}, retry: {attempts: 3, initial_delay: 100ms, jitter: none}, timeout: 1s")
-    yield machines
-    machines.client.close()
+    return machines
 
 
 def test_f2_a_worker_that_dies_behind_an_emit_has_emitted_nothing(machines: Machines) -> None:

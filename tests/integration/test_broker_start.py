@@ -145,6 +145,7 @@ async def test_a_vanished_group_goes_on_where_it_was(connection: Connection, key
     with pytest.raises(GroupGone):
         await fresh.fetch(Source.TOPIC, 1)
     assert (await fresh.recreate()).position == "2-0"
+    assert (await fresh.status()).counters == {}, "when it was made again is no counter"
     assert await fetched(fresh) == ["3-0"]
 
 

@@ -123,12 +123,16 @@ def _find(groups: list[list[Any]] | None, group: str) -> dict[str, Any] | None:
     return None
 
 
+_NO_COUNTERS = {b"clock", b"made_again"}
+"""What else stands with the counters, and is a number."""
+
+
 def _counters(flat: list[bytes]) -> dict[str, int]:
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return {
         name.decode("utf-8", "replace"): int(value)
         for name, value in pairs
-        if value.lstrip(b"-").isdigit() and name != b"clock"
+        if value.lstrip(b"-").isdigit() and name not in _NO_COUNTERS
     }
 
 

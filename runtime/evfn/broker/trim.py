@@ -69,8 +69,7 @@ async def trim(
 
     `groups` must be there, others may; `lease` is that of their instances.
 
-    Raises KeyTaken where the key is no stream, BrokerError where the server does
-    not permit it.
+    Raises KeyTaken where the key is no stream, BrokerError where the server does not permit it.
     """
     [found] = await _found(connection, keys, [topic])
     names, arguments = _call(keys, topic, rules, groups, found, lease)
