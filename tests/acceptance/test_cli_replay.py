@@ -186,14 +186,14 @@ def killed(project: Sandbox, *arguments: str, lag: int = 2) -> None:
     process = subprocess.Popen(command, cwd=project.folder, env=project.environment, stderr=subprocess.DEVNULL)
     wait_until(lambda: project.status("store")["lag"] >= lag, description="the replay has begun")
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL, "it was over before"
 
 
 def test_a_killed_replay_goes_on_where_it_was(project: Sandbox) -> None:
     """By the same command again or by --resume; until then another one is refused, and status names it."""
     seen(project, 8)
-    for again in (["--from", "1h", "--rate", "10/s"], ["--resume", "--rate", "1000/s"]):
-        killed(project, "--from", "1h", "--rate", "10/s")
+    for again in (["--from", "1h", "--rate", "2/s"], ["--resume", "--rate", "1000/s"]):
+        killed(project, "--from", "1h", "--rate", "2/s")
         assert "evfn replay store --resume" in project.evfn("status").stdout
         refused = project.evfn("replay", "store", "--from", "2h", expect=2).stderr
         assert "`evfn replay store --resume`, or give it up by `evfn replay store --cancel`" in refused
@@ -209,7 +209,7 @@ def test_a_killed_replay_goes_on_where_it_was(project: Sandbox) -> None:
 def test_a_replay_can_be_given_up(project: Sandbox) -> None:
     """What it brought runs; the next one may begin."""
     seen(project)
-    killed(project, "--from", "1h", "--rate", "10/s")
+    killed(project, "--from", "1h", "--rate", "2/s")
     assert "is given up after" in project.evfn("replay", "store", "--cancel").stdout
     assert "no replay that is not finished" in project.evfn("replay", "store", "--cancel", expect=1).stderr
     assert project.evfn("replay", "store", "--from", "1h").stdout == "11 replayed\n"
