@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,21 @@ class Sandbox:
         names = [f"{each['topic']}/{each['id']}" for each in listed]
         return [json.loads(self.evfn("dlq", "show", trigger, each, "--json").stdout) for each in names]
 
-    @contextmanager
-    def running(self, *arguments: str, ready: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
+    def running(self, *arguments: str, ready: bool = True) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """`evfn run` in the background, as a rule ready when the block begins, ended with it."""
-        log = self.folder / f"run-{time.monotonic_ns()}.log"
+        return self.background("run", *arguments, until=b"watching" if ready else b"")
+
+    def rq_worker(self, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        """`evfn rq-worker` in the same way."""
+        return self.background("rq-worker", *arguments, until=b" on queue ")
+
+    @contextmanager
+    def background(self, command: str, *arguments: str, until: bytes) -> Iterator["subprocess.Popen[bytes]"]:
+        """A command that goes on, ended with the block, which begins when it has said that (or has ended)."""
+        log = self.folder / f"{command}-{time.monotonic_ns()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "evfn_cli", "run", *arguments],
+                [sys.executable, "-m", "evfn_cli", command, *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=output,
@@ -118,8 +126,8 @@ class Sandbox:
         self.log = log
         try:
             wait_until(
-                lambda: not ready or process.poll() is not None or b"watching" in log.read_bytes(),
-                description="evfn run says watching",
+                lambda: process.poll() is not None or until in log.read_bytes(),
+                description=f"evfn {command} says {until.decode()}",
             )
             yield process
         finally:

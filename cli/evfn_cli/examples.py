@@ -4,6 +4,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("evfn init my-project", "evfn init --name climate"),
     "check": ("evfn check",),
     "run": ("evfn run", "evfn run --until-idle", "evfn run --redis redis://localhost:6379"),
+    "rq-worker": ("evfn rq-worker --count 4", "evfn rq-worker --redis redis://localhost:6379 --queue climate"),
     "emit": (
         """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}'""",
         "evfn emit readings.temperature --file events/sf-temps-2010.ndjson",

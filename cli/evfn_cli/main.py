@@ -23,6 +23,7 @@ GROUPS = {
         "init": "Make a new project that runs.",
         "check": "Validate the manifest and its functions.",
         "run": "Run this project's functions as events arrive.",
+        "rq-worker": "Run the jobs of this project's triggers with isolation: job.",
     },
     "Events": {
         "emit": "Publish one event, or many from a file.",
@@ -59,8 +60,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"evfn_cli.commands.{cmd_name}").command
-        name_variables(command, f"EVFN_{cmd_name.upper()}")
+        command: click.Command = import_module(f"evfn_cli.commands.{cmd_name.replace('-', '_')}").command
+        name_variables(command, f"EVFN_{cmd_name.upper().replace('-', '_')}")
         _add_examples(command, cmd_name)
         return command
 

@@ -2,101 +2,32 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable
 
 from msgspec import structs
 
-from evfn.clock import SystemClock
-from evfn.outcome import Outcome, Succeeded
-from evfn.trigger import Trigger, Workers
+from evfn.trigger import Trigger
 from evfn.workers.config import worker_config
-from evfn.workers.delivery import Delivery
 from evfn.workers.member import LOAD_SECONDS
-from evfn.workers.pool import Pool
+from evfn.workers.one_worker import Broken, OneWorker
 from evfn.workers.protocol import Ready
 from evfn.workers.template_process import Template
 from evfn_cli.opened import Opened
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The function does not load: why, and where in the user's code."""
-
-    message: str
-    traceback: str
-
-
-class OneWorker:
-    """A pool of one worker for one trigger. `on_output` gets the stream and each line that the function writes."""
-
-    def __init__(
-        self, opened: Opened, trigger: Trigger, template: Template, on_output: Callable[[str, str], None]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self._load: asyncio.Future[Ready | Broken] = loop.create_future()
-        self._end: asyncio.Future[tuple[Outcome, timedelta]] = loop.create_future()
-        self._on_output = on_output
-        config = worker_config(
-            opened.project,
-            trigger,
-            folder=opened.location.folder,
-            functions=opened.location.functions,
-            environ=os.environ,
-            env_file=opened.env_file,
-        )
-        config = structs.replace(config, give_up_on=list(trigger.retry.give_up_on))
-        limits = Workers(max=1, concurrency=trigger.workers.concurrency, memory=trigger.workers.memory)
-        self._pool = Pool(template, lambda: config, limits, trigger.timeout, self, SystemClock())
-
-    async def load(self) -> Ready | Broken:
-        """Import and bind the function."""
-        self._pool.warm_up()
-        return await self._load
-
-    async def invoke(self, delivery: Delivery) -> tuple[Outcome, timedelta]:
-        """Run the function on this event, once."""
-        self._pool.submit([delivery])
-        return await self._end
-
-    async def close(self) -> None:
-        await self._pool.close()
-
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
-        """The pool says: it returned nothing."""
-        self._ended(Succeeded(), timedelta())
-
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
-        """The pool says: it returned a value, or failed."""
-        self._ended(outcome, elapsed)
-
-    def released(self, deliveries: list[Delivery]) -> None:
-        """The pool says: it will not run it, for the function does not load, which `load` has told."""
-
-    def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
-        """The pool says: it wrote a line."""
-        self._on_output(stream, text)
-
-    def loaded(self, ready: Ready) -> None:
-        """The pool says: the function is there."""
-        if not self._load.done():
-            self._load.set_result(ready)
-
-    def broken(self, message: str, traceback: str) -> None:
-        """The pool says: the function does not load."""
-        if not self._load.done():
-            self._load.set_result(Broken(message, traceback))
-
-    def short(self, why: str) -> None:
-        """The pool says: there is no worker more; one is all that is needed."""
-
-    def imported(self, modules: Mapping[str, str]) -> None:
-        """The pool says: it imported more while it ran."""
-
-    def _ended(self, outcome: Outcome, elapsed: timedelta) -> None:
-        if not self._end.done():
-            self._end.set_result((outcome, elapsed))
+def one_worker(
+    opened: Opened, trigger: Trigger, template: Template, on_output: Callable[[str, str], None]
+) -> OneWorker:
+    """A worker for one trigger of this project, told all that one of an instance is told."""
+    config = worker_config(
+        opened.project,
+        trigger,
+        folder=opened.location.folder,
+        functions=opened.location.functions,
+        environ=os.environ,
+        env_file=opened.env_file,
+    )
+    return OneWorker(structs.replace(config, give_up_on=list(trigger.retry.give_up_on)), trigger, template, on_output)
 
 
 SLOW_SECONDS = 2.0
@@ -115,7 +46,7 @@ async def load_all(
     try:
         # One after the other: what importing one function prints is not mixed with another's.
         for trigger in opened.project.triggers:
-            worker = OneWorker(opened, trigger, template, lambda _, text: on_output(text))
+            worker = one_worker(opened, trigger, template, lambda _, text: on_output(text))
             loading = asyncio.create_task(worker.load())
             if not (await asyncio.wait([loading], timeout=SLOW_SECONDS))[0]:
                 on_slow(trigger, LOAD_SECONDS)

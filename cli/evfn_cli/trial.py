@@ -12,9 +12,10 @@ from evfn.outcome import Outcome, Succeeded
 from evfn.topic import is_pattern
 from evfn.trigger import DataMode, Trigger
 from evfn.workers.delivery import Delivery
+from evfn.workers.one_worker import Broken
 from evfn.workers.template_process import Template
 from evfn_cli import debugger, sample
-from evfn_cli.one_worker import Broken, OneWorker
+from evfn_cli.one_worker import one_worker
 from evfn_cli.opened import Opened
 from evfn_cli.render import escape, out, say
 from evfn_cli.sample import Sample
@@ -79,7 +80,7 @@ def _filtered(opened: Opened, trigger: Trigger, event: Sample) -> bool | str | N
 
 async def _invoke(opened: Opened, trigger: Trigger, event: Sample) -> tuple[Outcome, timedelta]:
     template = Template()
-    worker = OneWorker(opened, trigger, template, lambda _, text: say("│ " + escape(text)))
+    worker = one_worker(opened, trigger, template, lambda _, text: say("│ " + escape(text)))
     try:
         loaded = await worker.load()
         if isinstance(loaded, Broken):

@@ -17,6 +17,8 @@ class DataMode(Enum):
 
 
 class Isolation(Enum):
+    """Where a function runs: in a worker process of the instance, or as an RQ job on any machine that runs those."""
+
     PROCESS = "process"
     JOB = "job"
 
@@ -34,7 +36,10 @@ Start = StartAt | datetime | str
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many processes run a trigger's function. `memory` is in bytes of resident memory."""
+    """How many processes run a trigger's function. `memory` is in bytes of resident memory.
+
+    Where jobs run it, `max` is how many may be queued or run at a time, and `queue` is RQ's (None: the project's).
+    """
 
     min: int = 0
     max: int = 1
@@ -42,6 +47,7 @@ class Workers:
     idle: timedelta = timedelta(seconds=60)
     recycle_after: int = 10_000
     memory: int | None = None
+    queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +107,7 @@ class Project:
     def group(self, trigger: str) -> str:
         """The consumer group of one of this project's triggers."""
         return f"{self.name}/{trigger}"
+
+    def queue(self, trigger: Trigger) -> str:
+        """The RQ queue of a trigger's jobs."""
+        return trigger.workers.queue or self.settings.key_prefix + self.name

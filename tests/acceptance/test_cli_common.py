@@ -48,7 +48,7 @@ def test_help_lists_every_command_in_its_group(project: Sandbox) -> None:
 def test_every_command_knows_the_common_options_and_says_what_the_list_says(project: Sandbox) -> None:
     """The line in the list of commands is the first of the command's own help, which ends with examples."""
     listed = project.evfn("--help").stdout.partition("Options:")[0]
-    lines = re.findall(r"^  ([a-z]+) {2,}(.+)$", listed, re.MULTILINE)
+    lines = re.findall(r"^  ([a-z-]+) {2,}(.+)$", listed, re.MULTILINE)
     assert [command for command, _ in lines] == list(COMMANDS)
     for command, text in lines:
         said = project.evfn(command, "--help").stdout

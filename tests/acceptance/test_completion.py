@@ -28,7 +28,7 @@ triggers:
     function: store
 """
 COMMANDS = [
-    *["init", "check", "run", "emit", "invoke", "replay"],
+    *["init", "check", "run", "rq-worker", "emit", "invoke", "replay"],
     *["tail", "status", "doctor", "dlq", "forget", "schema", "completion"],
 ]
 

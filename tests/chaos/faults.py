@@ -77,7 +77,6 @@ UNCOVERED = {
     "embedded server stores",
     "F44": "not tested: what the demoted master alone had accepted is lost, as with every asynchronous replica; `evfn "
     "doctor` says so",
-    "F51": "`isolation: job` is not built yet",
     "F54": "there is no HTTP ingress yet",
     "F55": "there is no HTTP ingress yet",
 }

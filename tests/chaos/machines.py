@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -95,15 +95,28 @@ class Machines:
         )
         self.box.function("slow", FUNCTION)
 
-    @contextmanager
-    def running(self, name: str, *arguments: str, **environment: str) -> Iterator[Machine]:
+    def running(self, name: str, *arguments: str, **environment: str) -> AbstractContextManager[Machine]:
         """An instance on this machine, ready when the block begins."""
+        return self._running(self.box.running, name, arguments, environment)
+
+    def rq_worker(self, name: str, *arguments: str, **environment: str) -> AbstractContextManager[Machine]:
+        """`evfn rq-worker` on this machine."""
+        return self._running(self.box.rq_worker, name, arguments, environment)
+
+    @contextmanager
+    def _running(
+        self,
+        start: Callable[..., AbstractContextManager["Popen[bytes]"]],
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> Iterator[Machine]:
         state = self.box.folder / name
         state.mkdir(exist_ok=True)
         before = self.box.environment
         self.box.environment = {**before, "MACHINE": name, **environment}
         try:
-            with self.box.running("--state", str(state), *arguments) as process:
+            with start("--state", str(state), *arguments) as process:
                 self.box.environment = before
                 try:
                     yield Machine(name, process, self.box.log)

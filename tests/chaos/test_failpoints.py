@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
 
@@ -57,6 +58,7 @@ class Scene:
         self.gap = gap
         self.expected: Counter[int] = Counter()
         self.arming = {"EVFN_FAILPOINTS": f"{gap}=kill"}
+        self.runs_jobs = False
 
     def emit(self, *numbers: int, **more: object) -> None:
         self.machines.emit(*numbers, **more)
@@ -78,7 +80,10 @@ class Scene:
 
     def completed(self) -> None:
         """Another instance does what is left: every effect is there once, and nothing else is."""
-        with self.machines.running("other"):
+        with ExitStack() as stack:
+            stack.enter_context(self.machines.running("other"))
+            if self.runs_jobs:
+                stack.enter_context(self.machines.rq_worker("jobs"))
             wait_until(lambda: len(self.machines.effects()) >= self.expected.total(), description="all effects")
             wait_until(self._idle, description="nothing is left")
         assert Counter(self.machines.effects()) == self.expected
@@ -202,6 +207,23 @@ def forgetting(scene: Scene) -> None:
     scene.expected.update([1])  # Its group is new, and begins at the earliest event again.
 
 
+def as_a_job(scene: Scene) -> None:
+    """The process of a job dies; `evfn rq-worker` itself goes on, and tells."""
+    scene.runs_jobs = True
+    retry = "retry: {attempts: 9, initial_delay: 1s, jitter: none}"
+    scene.machines.project(f"isolation: job, {retry}")
+    if step(scene.gap) == "reset_job":
+        # It refuses what it cannot load.
+        scene.box.function("slow", "import not_there\n\ndef run(event):\n    return event.data['n']\n")
+        (scene.box.folder / "not_there.py").touch()
+    scene.emit(1)
+    with scene.machines.running("one"), scene.machines.rq_worker("victim", **scene.arming) as victim:
+        (scene.box.folder / "not_there.py").unlink(missing_ok=True)
+        wait_until(lambda: victim.said("ended by signal SIGKILL"), description=f"it comes to {scene.gap}")
+        victim.process.kill()
+    (scene.box.folder / "not_there.py").touch()
+
+
 REACHED: dict[str, Callable[[Scene], None]] = {
     **dict.fromkeys(["register", "start", "beat", "settle", "promote", "trim", "missed", "newest"], under_load),
     **dict.fromkeys(["fetch", "the hand-over", "the verdict", "the decision"], under_load),
@@ -213,6 +235,7 @@ REACHED: dict[str, Callable[[Scene], None]] = {
     "redrive": redriving,
     **dict.fromkeys(["begin_replay", "replay", "end_replay"], replaying),
     "forget": forgetting,
+    **dict.fromkeys(["take_job", "beat_job", "report_job", "reset_job"], as_a_job),
 }
 """How each step comes about."""
 
@@ -233,8 +256,8 @@ def test_every_gap_has_a_way_to_it() -> None:
     assert {step(gap) for gap in gaps()} == REACHED.keys()
 
 
-SLOW = {"bury", "newest"}
-"""What is a hint or a tidying up, and comes only after seconds."""
+SLOW = {"bury", "newest", "beat_job", "reset_job"}
+"""What is a hint or a tidying up, or comes only after seconds."""
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,7 @@ def test_i8_an_invalid_duration_is_told_with_the_forms_and_the_range(mistakes: M
         ("workers: {max: 0}", "7:20", "0 is out of range; write 1 to 1000"),
         ("workers: {memory: 512}", "7:23", "'512' is no size (did you mean 512MiB?)"),
         ("workers: {memory: 1MiB}", "7:23", "'1MiB' is out of range; write 16MiB to 1024GiB"),
-        ("isolation: job", "7:16", "isolation: job is not available yet; use process"),
+        ("isolation: jobs", "7:16", "'jobs' is not one of process, job (did you mean job?)"),
         ("isolation: thread", "7:16", "'thread' is not one of process"),
         ("start: yesterday", "7:12", "'yesterday' is no start; write new, earliest, a time"),
         ("start: latest", "7:12", "did you mean new?"),

@@ -58,4 +58,4 @@ def test_the_schemas_patterns_agree_with_what_is_read() -> None:
     function = trigger["function"]["pattern"]
     assert re.search(function, "a.b:c")
     assert not re.search(function, "../a:b")
-    assert trigger["isolation"]["enum"] == ["process"]
+    assert trigger["isolation"]["enum"] == ["process", "job"]

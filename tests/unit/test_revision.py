@@ -8,6 +8,7 @@ from evfn.outcome import Outcome
 from evfn.services.revision import Revision
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
+from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
@@ -51,6 +52,7 @@ def test_what_comes_back_during_a_drain_begins_nowhere() -> None:
         first.released([delivery("1-0"), delivery("2-0")])
         for each in (third, second, first):
             await each.close()
+        assert isinstance(third.pool, Pool)
         return taken.released_ids, len(third.pool.waiting)
 
     assert asyncio.run(play()) == (["1-0", "2-0"], 0)

@@ -12,8 +12,8 @@ from evfn_cli.render import escape, escape_lines, out, say
 
 if TYPE_CHECKING:
     from evfn.trigger import Trigger
+    from evfn.workers.one_worker import Broken
     from evfn.workers.protocol import Ready
-    from evfn_cli.one_worker import Broken
     from evfn_cli.opened import Opened
 
 
@@ -28,7 +28,8 @@ def command(context: click.Context, *, as_json: bool) -> int:
     where something is wrong.
     """
     # What loads functions is imported only now: `evfn check --help` needs none of it.
-    from evfn_cli.one_worker import Broken, load_all
+    from evfn.workers.one_worker import Broken
+    from evfn_cli.one_worker import load_all
     from evfn_cli.opened import open_project
 
     opened = open_project(context)

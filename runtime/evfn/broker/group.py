@@ -1,7 +1,6 @@
 """A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
 
 from collections.abc import Collection, Sequence
-from enum import Enum
 from typing import cast
 
 from evfn.broker import claims
@@ -9,9 +8,11 @@ from evfn.broker.batch import Batch, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
+from evfn.broker.mailbox import Mailboxes
 from evfn.broker.promote import Promotion, promote
 from evfn.broker.refusal import GroupGone, KeyTaken
 from evfn.broker.settle import Place, Refused, Settled, settle
+from evfn.broker.source import Source
 from evfn.broker.start import Started, recreate_pair, start_pair
 from evfn.broker.status import GroupStatus, status
 from evfn.errors import BrokerError
@@ -39,13 +40,6 @@ __all__ = [
 ]
 
 
-class Source(Enum):
-    """Where a trigger's deliveries come from."""
-
-    TOPIC = "topic"
-    INBOX = "inbox"
-
-
 class Group:
     """`project_group` is project/trigger; `instance_id` the consumer that fetches and settles.
 
@@ -59,6 +53,7 @@ class Group:
         self.topic = topic
         self.group = project_group
         self.instance = instance_id
+        self.mailboxes = Mailboxes(connection, keys, topic, project_group)
         self._places = {
             Source.TOPIC: Place(keys.topic(topic), False, topic, project_group, instance_id),
             Source.INBOX: Place(keys.inbox(topic, project_group), True, topic, project_group, instance_id),

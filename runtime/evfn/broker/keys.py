@@ -17,6 +17,7 @@ class Part(Enum):
     BODIES = "retry:bodies"
     DEAD = "dead"
     STATS = "stats"
+    JOBS = "jobs"
     REPLAY = "replay"
 
 
@@ -31,7 +32,7 @@ class PairKey:
 
 
 _PAIR = re.compile(
-    r"evfn:\{(.+)\}:([a-z0-9-]+/[a-z0-9-]+):(inbox|retry|retry:bodies|dead|stats|replay:(.+))", re.DOTALL
+    r"evfn:\{(.+)\}:([a-z0-9-]+/[a-z0-9-]+):(inbox|retry|retry:bodies|dead|stats|jobs|replay:(.+))", re.DOTALL
 )
 
 
@@ -71,6 +72,10 @@ class Keys:
     def stats(self, topic: str, group: str) -> str:
         """The hash of counters, with the last delivered id and the group's start."""
         return self._pair(topic, group, Part.STATS)
+
+    def jobs(self, topic: str, group: str) -> str:
+        """The hash of the mailboxes of this trigger's jobs: who runs each, its beats, its outcome."""
+        return self._pair(topic, group, Part.JOBS)
 
     def replay(self, topic: str, group: str, replay: str) -> str:
         """The hash of one replay's range and cursor."""

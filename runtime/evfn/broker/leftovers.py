@@ -13,7 +13,7 @@ from evfn.broker.status import status
 from evfn.broker.topics import SCANNED
 from evfn.name import is_name
 
-FORGET = Script("forget", "stream", "inbox", "retry", "bodies", "dead", "stats", "...")
+FORGET = Script("forget", "stream", "inbox", "retry", "bodies", "dead", "stats", "jobs", "...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Leftovers:
                     keys.bodies(topic, group),
                     keys.dead(topic, group),
                     keys.stats(topic, group),
+                    keys.jobs(topic, group),
                     *(keys.replay(topic, group, replay) for place, replay in remains.replays if place == topic),
                 ],
                 [group],

@@ -11,7 +11,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.scripts import Script
 from evfn.errors import BrokerError, BrokerUnavailable
 
-SETTLE = Script("settle", "stream", "stats", "instances", "retry", "bodies", "dead", "topics", "...")
+SETTLE = Script("settle", "stream", "stats", "instances", "retry", "bodies", "dead", "topics", "jobs", "...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -
         keys.bodies(topic, group),
         keys.dead(topic, group),
         keys.topics,
+        keys.jobs(topic, group),
     ]
     again = "r" * part.repeat + "c" * part.check
     args: list[Argument] = [place.instance, group, again, int(place.inbox), "", part.last_delivered]

@@ -7,7 +7,10 @@ from evfn.manifest.models import DeliverySection, ManifestSection, RetrySection,
 from evfn.manifest.node import Mapping, Path, find, has, place_of_key
 from evfn.manifest.problem import Problem
 from evfn.retry import RetryPolicy
-from evfn.trigger import Project, Settings, TopicRules, Trigger, Workers, Written
+from evfn.trigger import Isolation, Project, Settings, TopicRules, Trigger, Workers, Written
+
+JOBS = 100
+"""How many of a trigger's jobs an instance has queued or running, where the manifest does not say."""
 
 
 def assemble(manifest: ManifestSection, root: Mapping, label: str, cores: int) -> tuple[Project, list[Problem]]:
@@ -82,6 +85,7 @@ def _written(name: str, root: Mapping, label: str, merged: DeliverySection) -> W
 
 def _trigger(name: str, section: TriggerSection, merged: DeliverySection, written: Written, cores: int) -> Trigger:
     retry, workers = merged.retry, merged.workers
+    most = cores if merged.isolation is Isolation.PROCESS else JOBS
     return Trigger(
         name=name,
         topics=section.topic,
@@ -92,7 +96,7 @@ def _trigger(name: str, section: TriggerSection, merged: DeliverySection, writte
         retry=RetryPolicy(**dict(retry)),
         emits=section.emits,
         isolation=merged.isolation,
-        workers=Workers(**{**dict(workers), "max": workers.max or max(cores, workers.min)}),
+        workers=Workers(**{**dict(workers), "max": workers.max or max(most, workers.min)}),
         env=tuple(merged.env.items()),
         enabled=merged.enabled,
         written=written,

@@ -1,6 +1,5 @@
 """The forms of all values in a manifest, each with its range."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
 from keyword import iskeyword
@@ -56,15 +55,13 @@ def count(low: int, high: int) -> Form:
     return Form(f"whole number, {low} to {high}", read, schema)
 
 
-def choice(kind: type[Enum], *, missing: Callable[[str], str | None] = lambda _: None) -> Form:
-    """One of an enum's values; `missing` may give the reason why one cannot be chosen yet."""
-    reasons = {str(member.value): missing(str(member.value)) for member in kind}
-    values = [value for value, reason in reasons.items() if reason is None]
+def choice(kind: type[Enum]) -> Form:
+    """One of an enum's values."""
+    values = [str(member.value) for member in kind]
 
     def read(text: str, _: Surroundings | None) -> Enum:
         if text not in values:
-            unknown = f"{text!r:.60} is not one of {', '.join(values)}{did_you_mean(text, values)}"
-            raise ValueError(reasons.get(text) or unknown)
+            raise ValueError(f"{text!r:.60} is not one of {', '.join(values)}{did_you_mean(text, values)}")
         return kind(text)
 
     return Form(" | ".join(values), read, {"type": "string", "enum": values})
@@ -142,8 +139,8 @@ def _explain_prefix(text: str) -> str:
     return f"{text!r:.80} is no key prefix; write up to 64 of A-Z a-z 0-9 . _ : / -, beginning with a letter or digit"
 
 
-def _not_yet(text: str) -> str | None:
-    return "isolation: job is not available yet; use process" if text == Isolation.JOB.value else None
+def _explain_queue(text: str) -> str:
+    return f"{text!r:.80} is no queue; write up to 64 of A-Z a-z 0-9 . _ : / -, beginning with a letter or digit"
 
 
 VERSION = Form("1", _read_version, {"anyOf": [{"const": 1}, {"const": "1"}]})
@@ -157,7 +154,8 @@ FUNCTION = Form("module:name", _read_function, {"type": "string", "pattern": f"^
 FILTER = Form("CEL expression", _read_filter, {"type": "string", "minLength": 1})
 START = Form("new | earliest | RFC 3339 time | stream id", _read_start, {"type": "string"})
 CLASS = Form("class name or module.Class", _read_class, {"type": "string"})
-ISOLATION = choice(Isolation, missing=_not_yet)
+ISOLATION = choice(Isolation)
 KEY_PREFIX = text_form("text", r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,63})?", _explain_prefix)
+QUEUE = text_form("text", r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}", _explain_queue)
 ENV_NAME = text_form("name", r"(?![Ee][Vv][Ff][Nn]_)[A-Za-z_][A-Za-z0-9_]*", _explain_env_name)
 ENV_VALUE = Form("text", _read_env_value, {"type": ["string", "number", "boolean", "null"]})

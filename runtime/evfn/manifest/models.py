@@ -92,7 +92,8 @@ class WorkersSection(Section):
         "0", "Workers kept while nothing is to be done; 0 scales to zero."
     )
     max: Annotated[int | None, forms.count(1, 1000)] = _optional(
-        "Workers at most. Default: the number of cores, or `min` if that is more.",
+        "Workers at most. Default: the number of cores, or `min` if that is more. With `isolation: job` the jobs that "
+        "an instance has queued or running at a time; default: 100.",
     )
     concurrency: Annotated[int, forms.count(1, 1000)] = _setting(
         "1", "Events an `async def` function handles at once in each worker; others handle one."
@@ -105,6 +106,9 @@ class WorkersSection(Section):
     )
     memory: Annotated[int | None, forms.amount("16MiB", "1024GiB")] = _optional(
         "A worker whose resident memory is above this is replaced. Default: no limit.",
+    )
+    queue: Annotated[str | None, forms.QUEUE] = _optional(
+        "The RQ queue of this trigger's jobs, with `isolation: job`. Default: one of the project's name.",
     )
 
 
@@ -140,7 +144,8 @@ class DeliverySection(Section):
     retry: RetrySection = Field(default=RetrySection(), description="When a failed attempt runs again.")
     isolation: Annotated[Isolation, forms.ISOLATION] = _setting(
         "process",
-        "`process`: a worker process of this instance. `job`, an RQ job, is not available yet.",
+        "`process`: a worker process of this instance. `job`: an RQ job, on any machine that runs `evfn rq-worker`; "
+        "for long or heavy work.",
     )
     workers: WorkersSection = Field(default=WorkersSection(), description="How many processes run the function.")
     env: dict[Annotated[str, forms.ENV_NAME], Annotated[str, forms.ENV_VALUE]] = Field(

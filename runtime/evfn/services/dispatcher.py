@@ -22,6 +22,7 @@ from evfn.services import settling
 from evfn.services.held import Held, held_of
 from evfn.services.in_flight import InFlight
 from evfn.services.intake import Intake
+from evfn.services.job_pool import JobPool
 from evfn.services.reports import Reports
 from evfn.services.returns import Returns
 from evfn.services.revision import Revision
@@ -29,7 +30,7 @@ from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.services.verdicts import Verdicts
 from evfn.settlement import RetryAt
-from evfn.trigger import DataMode, Trigger
+from evfn.trigger import DataMode, Isolation, Trigger
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
@@ -134,7 +135,7 @@ class Dispatcher:
         self._awake.set()
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> Pool | JobPool:
         """The workers that take what comes."""
         return self.serving.pool
 
@@ -358,7 +359,8 @@ class Dispatcher:
     def accept_claimed(
         self, subscription: Subscription, source: Source, claimed: list[Claimed], *, charged: bool
     ) -> None:
-        """Take over what another instance left. Charged entries may have killed it: each runs alone."""
+        """Take over what another instance left. Charged entries may have killed it: each runs alone. A job did not run
+        in that instance, and runs on without it."""
         now_ms = int(self._clock.now().timestamp() * 1000)
         flight = subscription.in_flight(source)
         new = {entry for entry, _ in self._new_here(flight, [(each.id, each.fields) for each in claimed])}
@@ -388,9 +390,9 @@ class Dispatcher:
             if unasked and (skipped := self._intake.skip(delivery)):
                 subscription.settlers[source].settle(Settling(entries=[skipped]))
                 continue
-            died = claim.delivery_count - 1
+            died = 0 if self.trigger.isolation is Isolation.JOB else claim.delivery_count - 1
             delivery.attempt += died
-            delivery.suspect = charged
+            delivery.suspect = charged and died > 0
             delivery.deliveries = claim.delivery_count
             if delivery.attempt > self.trigger.retry.attempts:
                 delivery.attempt = self.trigger.retry.attempts

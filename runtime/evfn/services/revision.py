@@ -6,7 +6,7 @@ hands on what it has not begun: no attempt is burnt, and nothing goes back to th
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,8 @@ import msgspec
 from evfn.clock import Clock
 from evfn.functions import revision as contents_of
 from evfn.outcome import Outcome
-from evfn.trigger import Trigger
+from evfn.services.job_pool import JobPool
+from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Pinned, Ready, WorkerConfig
@@ -39,17 +40,27 @@ class Revision:
     """The pool of one trigger as it is defined now, from its first load to its last delivery.
 
     With `keep` every later worker loads what the first one did, even if the disk holds something else by then: an edit
-    takes effect for all workers or for none.
+    takes effect for all workers or for none. With `jobs` the workers here only load the function, and jobs run it.
     """
 
     def __init__(
-        self, trigger: Trigger, config: WorkerConfig, template: Template, results: Results, clock: Clock, *, keep: bool
+        self,
+        trigger: Trigger,
+        config: WorkerConfig,
+        template: Template,
+        results: Results,
+        clock: Clock,
+        *,
+        keep: bool,
+        jobs: "Callable[[Pool, Revision], JobPool] | None" = None,
     ) -> None:
         self.trigger = trigger
         self.config = config
         self.name = ""
         self.files: frozenset[Path] = frozenset()
-        self.pool = Pool(template, lambda: self._pinned, trigger.workers, trigger.timeout, self, clock)
+        workers = trigger.workers if jobs is None else Workers(idle=trigger.workers.idle)
+        pool = Pool(template, lambda: self._pinned, workers, trigger.timeout, self, clock)
+        self.pool: Pool | JobPool = pool if jobs is None else jobs(pool, self)
         self._results = results
         self._keep = keep
         self._pinned = config

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evfn.broker.connection import Connection, later
 from evfn.broker.group import Group, Source
@@ -19,15 +20,20 @@ from evfn.filter import Filter
 from evfn.listener import Listener, Warned
 from evfn.services.discovery import Discovery
 from evfn.services.dispatcher import Dispatcher, Lease
+from evfn.services.job_pool import JobPool
 from evfn.services.reports import Reports
 from evfn.services.revision import Revision
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
 from evfn.services.watcher import Watcher
-from evfn.trigger import DataMode, Project, Trigger
+from evfn.trigger import DataMode, Isolation, Project, Trigger
 from evfn.workers.config import worker_config
+from evfn.workers.pool import Pool
 from evfn.workers.protocol import WorkerConfig
 from evfn.workers.template_process import Template
+
+if TYPE_CHECKING:
+    from evfn.jobs.queue import JobQueue
 
 DISCOVER = timedelta(seconds=1)
 """How often streams are looked for that match a pattern and did not exist before."""
@@ -87,6 +93,7 @@ class Roster:
         self._on_end = on_end
         self._discovery = Discovery(connection, project)
         self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
+        self._queues: dict[str, JobQueue] = {}
 
     @property
     def has_patterns(self) -> bool:
@@ -142,6 +149,8 @@ class Roster:
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
         for dispatcher in self.dispatchers:
             await dispatcher.close()
+        for queue in self._queues.values():
+            queue.close()
 
     # --- while events flow -------------------------------------------------------------------------------------------
 
@@ -165,7 +174,13 @@ class Roster:
     def revise(self, dispatcher: Dispatcher, trigger: Trigger) -> Revision:
         """A revision that may take over once it has loaded."""
         return Revision(
-            trigger, self.config(trigger), self._template, dispatcher, self._clock, keep=bool(self._place.definition)
+            trigger,
+            self.config(trigger),
+            self._template,
+            dispatcher,
+            self._clock,
+            keep=bool(self._place.definition),
+            jobs=self._jobs if trigger.isolation is Isolation.JOB else None,
         )
 
     async def adopt(self, dispatcher: Dispatcher, revision: Revision) -> None:
@@ -216,6 +231,26 @@ class Roster:
         )
         dispatcher.serve(self.revise(dispatcher, trigger))
         return dispatcher
+
+    def _jobs(self, loader: Pool, revision: Revision) -> JobPool:
+        # Here, for it brings RQ along, which no other trigger needs.
+        from evfn.jobs.queue import JobQueue
+
+        name = self.project.queue(revision.trigger)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = JobQueue(self._place.server, name)
+        return JobPool(
+            loader,
+            queue,
+            self.project,
+            revision.trigger,
+            lambda: revision.name,
+            revision,
+            self._listener,
+            self._clock,
+            self._random,
+        )
 
     def _begin(self, dispatcher: Dispatcher) -> None:
         task = self._fetching[dispatcher] = asyncio.create_task(dispatcher.run())

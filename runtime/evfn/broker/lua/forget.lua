@@ -1,6 +1,6 @@
--- Deletes what a trigger has on one topic: its group, inbox, retries, dead letters, counters and replays.
+-- Deletes what a trigger has on one topic: its group, inbox, retries, dead letters, counters, mailboxes and replays.
 --
--- KEYS: stream inbox retry bodies dead stats ...
+-- KEYS: stream inbox retry bodies dead stats jobs ...
 --       (the rest: hashes of replays)
 -- ARGV: group
 -- Returns: number of keys that were deleted, the group counted as one

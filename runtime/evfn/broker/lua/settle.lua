@@ -1,7 +1,7 @@
 -- Settles deliveries of one stream for one trigger: acks, emits, retries, dead letters, counters.
 --
--- KEYS: stream stats instances retry bodies dead topics ...
---       (stream: the topic or the inbox that delivered; the rest: streams of the topics emitted to, then of traces)
+-- KEYS: stream stats instances retry bodies dead topics jobs ...
+--       (stream: the topic or the inbox that delivered; jobs: what their jobs wrote, removed with the ack; the rest: streams of the topics emitted to, then of traces)
 -- ARGV: me, group, again ('r' in it when an earlier call of this content may have been carried out, 'c' when only
 --       what is pending for me is to be settled: the server may be another than the one that delivered), inbox ('1' when
 --       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it, a 't' for
@@ -21,7 +21,7 @@
 --       A report is told with the settlement, so that a lost reply cannot tell it twice; it is never a reason to
 --       settle nothing, so the streams of traces are not looked at.
 
-local stream, stats, instances, retry, bodies, dead, topics = unpack(KEYS, 1, 7)
+local stream, stats, instances, retry, bodies, dead, topics, jobs = unpack(KEYS, 1, 8)
 local me, group, inbox, uses, last, plain = ARGV[1], ARGV[2], ARGV[4] == '1', ARGV[5], ARGV[6], tonumber(ARGV[7])
 local repeated, checked = string.find(ARGV[3], 'r', 1, true), string.find(ARGV[3], 'c', 1, true)
 
@@ -46,10 +46,10 @@ end
 if string.find(uses, 'd', 1, true) and blocked(dead, 'stream') then return {'BLOCKED', dead} end
 local _, traces = string.gsub(uses, 't', '')
 local emitted_to = #KEYS - traces
-for index = 8, emitted_to do
+for index = 9, emitted_to do
   if blocked(KEYS[index], 'stream') then return {'BLOCKED', KEYS[index]} end
 end
-if emitted_to > 7 and blocked(topics, 'set') then return {'BLOCKED', topics} end
+if emitted_to > 8 and blocked(topics, 'set') then return {'BLOCKED', topics} end
 
 -- Read before the first write: what raises after it would lose what it raises for.
 local now = 0
@@ -67,16 +67,29 @@ local function ack(id)
   return redis.call('XACK', stream, group, id)
 end
 
+-- A mailbox nobody needs any more; whatever else there is under this name stays.
+local mailboxes = redis.call('TYPE', jobs).ok == 'hash'
+local function close(id)
+  local run = (inbox and 'i' or 't') .. id
+  redis.pcall('HDEL', jobs, run .. ':by', run .. ':beats', run .. ':begun', run .. ':report', run .. ':refusal')
+end
+
 local acked, taken = 0, 0
 if inbox then
   for index = 8, 7 + plain do
     if ack(ARGV[index]) == 1 then
       acked = acked + 1
       redis.pcall('XDEL', stream, ARGV[index])
+      if mailboxes then close(ARGV[index]) end
     end
   end
-elseif checked then
-  for index = 8, 7 + plain do acked = acked + ack(ARGV[index]) end
+elseif checked or mailboxes then
+  for index = 8, 7 + plain do
+    if ack(ARGV[index]) == 1 then
+      acked = acked + 1
+      if mailboxes then close(ARGV[index]) end
+    end
+  end
 elseif plain > 0 then
   acked = redis.call('XACK', stream, group, unpack(ARGV, 8, 7 + plain))
 end
@@ -192,6 +205,7 @@ while at <= #ARGV do
       taken = taken + 1
       if tally > 0 then times[tally] = times[tally] + 1 end
       if inbox then redis.pcall('XDEL', stream, id) end
+      if mailboxes then close(id) end
       if trace > 0 then tell(KEYS[emitted_to + trace], report, written, letter) end
     end
   else

@@ -1,0 +1,55 @@
+"""`evfn rq-worker`: runs the jobs of triggers with `isolation: job`, on any machine that has the project."""
+
+import os
+
+import click
+
+from evfn_cli.options import common
+
+
+@click.command("rq-worker")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="NAME",
+    help="An RQ queue to serve; may be repeated.  [default: those of the manifest's triggers]",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="RQ workers for each queue: so many jobs run at a time.",
+)
+@click.option(
+    "--drain-timeout",
+    "drain",
+    default="30s",
+    metavar="DURATION",
+    show_default=True,
+    help="How long what runs may take to finish when it is told to stop; then it is run again elsewhere.",
+)
+@common
+@click.pass_context
+def command(context: click.Context, *, queues: tuple[str, ...], count: int, drain: str) -> int:
+    """Run the jobs of this project's triggers with isolation: job.
+
+    Start it on as many machines as there is work for; an instance (evfn serve, or evfn run) enqueues the jobs and
+    settles what comes of them. RQ's own tools, such as rq info, show them.
+
+    SIGTERM finishes what runs, a second one ends it; nothing is lost, and no attempt is burnt by it.
+    """
+    # What runs is imported only now: `evfn rq-worker --help` needs none of it.
+    from evfn_cli.job_runner import run_jobs
+    from evfn_cli.opened import open_project
+
+    ended = run_jobs(open_project(context), queues, count, drain)
+    if ended is None:
+        return 0
+    import signal
+
+    signal.signal(ended, signal.SIG_DFL)
+    os.kill(os.getpid(), ended)
+    return 1

@@ -1,0 +1,77 @@
+"""RQ workers for this project: which queues, on which server, until which signal."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from evfn import instance_lock
+from evfn.broker.connection import Connection, mask
+from evfn.clock import SystemClock
+from evfn.errors import UsageError
+from evfn.jobs.crew import Crew
+from evfn.jobs.home import Home
+from evfn.manifest import duration
+from evfn.nearest import did_you_mean
+from evfn.project import Location
+from evfn.trigger import Isolation, Project
+from evfn_cli.opened import Opened
+from evfn_cli.render import escape, say
+from evfn_cli.server import ready
+
+
+def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str) -> signal.Signals | None:
+    """Until a signal; the one that aborted what ran, None where all of it was finished.
+
+    Raises UsageError for what cannot be served, BrokerError where the server cannot be used.
+    """
+    try:
+        patience = duration.parse(drain)
+    except ValueError as error:
+        raise UsageError(f"--drain-timeout: {error}") from error
+    chosen = _queues(opened.project, queues)
+    url = _server(opened.location)
+    asyncio.run(_ready(url))
+    location = opened.location
+    home = Home(opened.project, opened.env_file, location.folder, location.functions, url)
+    each = "an RQ worker" if count == 1 else f"{count} RQ workers"
+    say(f"{each} on queue {', '.join(map(escape, chosen))}")
+    return Crew(home, [name for name in chosen for _ in range(count)], patience, _line).run().by
+
+
+def _queues(project: Project, named: Sequence[str]) -> list[str]:
+    jobs = [trigger for trigger in project.triggers if trigger.isolation is Isolation.JOB]
+    if not jobs:
+        raise UsageError("no trigger of this manifest has `isolation: job`: there is nothing to run")
+    there = list(dict.fromkeys(project.queue(trigger) for trigger in jobs))
+    for name in named:
+        if name not in there:
+            hint = did_you_mean(name, there)
+            raise UsageError(f"no trigger uses the queue {escape(name)!r}{hint}; there are: {', '.join(there)}")
+    return list(dict.fromkeys(named)) or there
+
+
+def _server(location: Location) -> str:
+    """The server that the instances of this project use. Raises UsageError where there is none yet."""
+    if location.server.url is not None:
+        say(f"server: {escape(mask(location.server.url))} (from {location.server.source})")
+        return location.server.url
+    running = next((each.server for each in instance_lock.living(location.state) if each.server), None)
+    if running is None:
+        raise UsageError(
+            "no instance runs in this folder, so there is no server either: start `evfn run` first,"
+            " or name a server with --redis"
+        )
+    say("server: embedded, that of the instance running in this project")
+    return running
+
+
+async def _ready(url: str) -> None:
+    connection = await Connection.open(url, clock=SystemClock())
+    try:
+        await ready(connection)
+    finally:
+        await connection.close()
+
+
+def _line(text: str) -> None:
+    say(escape(text))

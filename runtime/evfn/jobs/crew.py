@@ -1,0 +1,149 @@
+"""RQ workers side by side on one machine: started, replaced when they die, drained on SIGTERM."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from evfn.broker.connection import later
+from evfn.broker.rq_client import FAILURES, rq_client
+from evfn.broker.url import parse
+from evfn.jobs.home import Home
+from evfn.jobs.rq_worker import JobWorker, speak
+from evfn.workers import kinship
+
+ABORT_SECONDS = 5.0
+"""How long a job that is ended gets to say so."""
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_HEARD = {*_STOPS, signal.SIGHUP, signal.SIGCHLD}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`by` is the signal that aborted what ran; None where all that ran was finished."""
+
+    by: signal.Signals | None = None
+
+
+class Crew:
+    """One process for each of `queues`; a queue may be there several times."""
+
+    def __init__(self, home: Home, queues: Sequence[str], drain: timedelta, say: Callable[[str], None]) -> None:
+        self._home = home
+        self._queues = queues
+        self._drain = drain
+        self._say = say
+        self._members: dict[int, str] = {}
+        self._deaths = 0
+
+    def run(self) -> Ended:
+        """Until a signal; the first finishes what runs, the second ends it."""
+        speak(self._say)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        try:
+            for queue in self._queues:
+                self._start(queue)
+            stopped_by = self._work()
+            return self._stop(stopped_by)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _work(self) -> signal.Signals:
+        missing: list[str] = []
+        while True:
+            pause = later(self._deaths, 1.0).total_seconds() if missing else 60.0
+            heard = signal.sigtimedwait(_HEARD, pause)
+            if heard is None and missing:
+                for queue in missing:
+                    self._start(queue)
+                missing.clear()
+            number = signal.Signals(heard.si_signo) if heard is not None else None
+            if number in (*_STOPS, signal.SIGHUP):
+                return number
+            for queue, how in self._reap():
+                self._deaths += 1
+                self._say(f"an RQ worker of queue {queue} ended ({how}); another takes its place")
+                missing.append(queue)
+
+    def _stop(self, cause: signal.Signals) -> Ended:
+        self._say(f"{cause.name}: finishing what runs")
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._drain.total_seconds()
+        aborted: signal.Signals | None = None
+        while self._members:
+            heard = signal.sigtimedwait(_HEARD, max(deadline - time.monotonic(), 0.05))
+            if heard is not None and heard.si_signo in _STOPS and aborted is None:
+                aborted = signal.Signals(heard.si_signo)
+            self._reap()
+            if aborted is None and time.monotonic() >= deadline:
+                self._say(f"not finished within {self._drain.total_seconds():g} s: it is run again elsewhere")
+                aborted = signal.SIGTERM
+            if aborted is not None and self._members:
+                self._abort()
+                return Ended(aborted if heard is not None and heard.si_signo in _STOPS else None)
+        return Ended()
+
+    def _abort(self) -> None:
+        self._signal(signal.SIGTERM)
+        end = time.monotonic() + ABORT_SECONDS
+        while self._members and time.monotonic() < end:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+            self._reap()
+        self._signal(signal.SIGKILL)
+        while self._members:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+            self._reap()
+
+    def _start(self, queue: str) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._members[pid] = queue
+            return
+        code = 1
+        try:
+            if kinship.die_with_parent(parent, signal.SIGTERM):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                _serve(self._home, queue, self._say)
+                code = 0
+        finally:
+            os._exit(code)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._members:
+            os.kill(pid, number)
+
+    def _reap(self) -> list[tuple[str, str]]:
+        """The queues whose workers have ended, and how."""
+        ended = []
+        for pid in list(self._members):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                code = os.waitstatus_to_exitcode(status)
+                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                ended.append((self._members.pop(pid), how))
+        return ended
+
+
+def _serve(home: Home, queue: str, say: Callable[[str], None]) -> None:
+    """One RQ worker after the other, for RQ's own gives up where the server stays away; until it is told to stop."""
+    connection = rq_client(parse(home.server))
+    tries = 0
+    while True:
+        try:
+            worker = JobWorker(queue, home, connection, say)
+            worker.work(logging_level=None)
+        except FAILURES as error:
+            if tries == 0:
+                say(f"the server is away: {' '.join(str(error).split())[:200]}; trying until it is back")
+        else:
+            tries = 0
+            if worker.stop_asked:
+                return
+        time.sleep(later(tries, 0.5).total_seconds())
+        tries += 1

@@ -1,0 +1,326 @@
+"""F51: jobs whose process, RQ worker, dispatcher, queue entry or server is lost run to their end, and settle once."""
+
+import json
+import os
+import pickle
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+import rq
+from redis import Redis
+from rq.exceptions import DuplicateJobError
+
+from chaos.machines import Machine, Machines, Run
+from evfn.broker.source import Source
+from evfn.jobs.job import Job
+from evfn.jobs.queue import JobQueue
+from sandbox import wait_until
+
+
+@pytest.fixture
+def machines(machines: Machines) -> Machines:
+    """With a trigger whose function runs as a job."""
+    machines.project("isolation: job, retry: {attempts: 3, initial_delay: 100ms, jitter: none}")
+    return machines
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def horse_of(run: Run) -> int:
+    """RQ's work horse: function, template, horse."""
+    return parent(parent(run.pid))
+
+
+def attempts(machines: Machines, n: int) -> list[int]:
+    return [run.attempt for run in machines.runs(n=n)]
+
+
+def settled(machines: Machines) -> None:
+    """Nothing is left of any job in evfn's own keys."""
+    wait_until(lambda: machines.pending() == 0, description="all is settled")
+    assert not machines.client.exists("evfn:{work}:sandbox/slow:jobs")
+
+
+def test_f51_a_killed_job_is_a_crash_known_at_once(machines: Machines) -> None:
+    """kill -9 of RQ's work horse ends the function, burns one attempt, and needs no lease to be noticed."""
+    machines.hold("jobs")
+    with machines.running("one") as one, machines.rq_worker("jobs"):
+        machines.emit(1)
+        (run,) = machines.wait_for_runs(1)
+        os.kill(horse_of(run), signal.SIGKILL)
+        wait_until(lambda: one.said("ended by signal SIGKILL"), description="the cause is told")
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1, 2]
+
+
+def test_f51_a_killed_rq_worker_interrupts_its_job(machines: Machines) -> None:
+    """Its job ends with it, burns no attempt, and runs in the one that takes its place."""
+    machines.hold("jobs")
+    with machines.running("one"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        (run,) = machines.wait_for_runs(1)
+        os.kill(parent(horse_of(run)), signal.SIGKILL)
+        wait_until(lambda: jobs.said("another takes its place"), description="it is replaced")
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1, 1]
+
+
+def kill_all(machines: Machines, machine: Machine) -> None:
+    """As when the machine loses its power: everything of `evfn rq-worker` is gone at once."""
+    mark = f"MACHINE={machine.name}".encode()
+    pids = [pid for pid in machines.box.processes() if mark in Path(f"/proc/{pid}/environ").read_bytes()]
+    for pid in [machine.process.pid, *pids]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def test_f51_a_machine_that_is_gone_is_found_by_its_beats(machines: Machines) -> None:
+    """Nobody is left to tell: after a lease the attempt is a crash, and the next one runs elsewhere."""
+    machines.hold("gone")
+    with machines.running("one") as one:
+        with machines.rq_worker("gone") as gone:
+            machines.emit(1)
+            machines.wait_for_runs(1)
+            kill_all(machines, gone)
+        with machines.rq_worker("other"):
+            machines.wait_for_effects([1])
+            settled(machines)
+        assert one.said("no beat of")
+    assert [(run.attempt, run.machine) for run in machines.runs(n=1)] == [(1, "gone"), (2, "other")]
+
+
+def test_f51_a_dead_dispatcher_leaves_its_jobs_to_the_next(machines: Machines) -> None:
+    """What runs goes on, what is queued stays queued; the new owner settles both, and starts neither again."""
+    machines.hold("jobs")
+    with machines.rq_worker("jobs"):
+        with machines.running("one") as one:
+            machines.emit(1, 2)
+            machines.wait_for_runs(1)
+            wait_until(lambda: machines.client.llen("rq:queue:sandbox") == 1, description="the other one waits")
+            one.send(signal.SIGKILL)
+            one.process.wait(10)
+        with machines.running("two"):
+            wait_until(lambda: consumer_of_both(machines) not in ("", "-"), description="they are taken over")
+            machines.let_go("jobs")
+            machines.wait_for_effects([1, 2])
+            settled(machines)
+    assert [(run.n, run.attempt) for run in machines.runs()] == [(1, 1), (2, 1)]
+
+
+def consumer_of_both(machines: Machines) -> str:
+    """Whose both deliveries are; empty where they are not one's, or that of an instance without a lease."""
+    held = {str(each["consumer"]) for each in machines.client.xpending_range("work", "sandbox/slow", "-", "+", 10)}
+    return held.pop() if len(held) == 1 and held <= machines.leases() else ""
+
+
+def test_f51_a_drained_dispatcher_leaves_its_jobs_to_the_next(machines: Machines) -> None:
+    """An instance ends at once, however long its jobs take."""
+    machines.hold("jobs")
+    with machines.rq_worker("jobs"):
+        with machines.running("one") as one:
+            machines.emit(1)
+            machines.wait_for_runs(1)
+            one.send(signal.SIGTERM)
+            assert one.process.wait(10) == 0
+        with machines.running("two"):
+            machines.let_go("jobs")
+            machines.wait_for_effects([1])
+            settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def test_f51_what_is_deleted_from_rq_is_enqueued_again(machines: Machines) -> None:
+    """RQ's keys are transport: the delivery waits on its stream for a job that runs it."""
+    with machines.running("one"):
+        machines.emit(1)
+        wait_until(lambda: machines.client.llen("rq:queue:sandbox") == 1, description="it is enqueued")
+        machines.client.delete("rq:queue:sandbox", *machines.client.scan_iter("rq:job:*"))
+        with machines.rq_worker("jobs"):
+            machines.wait_for_effects([1])
+            settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def test_f51_jobs_outlast_a_restart_of_the_server(machines: Machines) -> None:
+    """What runs meanwhile is not run again, and tells when the server is back."""
+    machines.hold("jobs")
+    with machines.running("one"), machines.rq_worker("jobs"):
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        machines.server.kill()
+        machines.let_go("jobs")
+        machines.server.start()
+        machines.wait_for_effects([1])
+        machines.emit(2)
+        machines.wait_for_effects([1, 2])
+        settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def test_f51_two_dispatchers_enqueue_a_delivery_once(machines: Machines) -> None:
+    """Its job has the same id for both; one that has ended does not stand in the way of the next."""
+    job = Job(
+        project="sandbox",
+        key_prefix="",
+        trigger="slow",
+        topic="work",
+        source=Source.TOPIC,
+        entry="1-0",
+        attempt=1,
+        lease_ms=1000,
+        revision="r",
+    )
+    queues = [JobQueue(machines.server.url, "sandbox") for _ in range(2)]
+    for queue in queues:
+        queue.enqueue([job])
+        queue.enqueue_again([job])
+    assert machines.client.lrange("rq:queue:sandbox", 0, -1) == [job.id]
+    machines.client.hset(f"rq:job:{job.id}", "status", "finished")
+    machines.client.delete("rq:queue:sandbox")
+    for queue in queues:
+        queue.enqueue([job])
+        queue.close()
+    assert machines.client.lrange("rq:queue:sandbox", 0, -1) == [job.id]
+
+
+Value = bytes | bytearray | memoryview | str | int | float
+
+
+class Trap:
+    """Unpickling it is already too late."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_f51_foreign_jobs_are_refused_and_never_loaded(machines: Machines) -> None:
+    """Who can write to the queue cannot run anything by it: no pickle, no function, no callback, no delivery of
+    another's; and the jobs behind are run."""
+    sprung = machines.box.folder / "sprung"
+    pickled = pickle.dumps(("os.system", None, (Trap(sprung),), {}))
+    asked = json.dumps(["os.system", None, [f"touch {sprung}"], {}]).encode()
+    ours = json.dumps(["evfn.jobs.invoke", None, [], {"trigger": "slow"}]).encode()
+    planted: list[dict[Value, Value]] = [
+        {"data": pickled},
+        {"data": asked},
+        {"data": ours},
+        {"data": ours, "success_callback_name": "os.system"},
+        {"data": pickled, "meta": pickled, "status": "nonsense"},
+    ]
+    for number, fields in enumerate(planted):
+        name = f"planted-{number}"
+        machines.client.hset(f"rq:job:{name}", mapping={"created_at": "2026-01-01T00:00:00Z", "origin": "x"})
+        machines.client.hset(f"rq:job:{name}", mapping=fields)
+        machines.client.rpush("rq:queue:sandbox", name)
+    with machines.running("one"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        machines.wait_for_effects([1])
+        for reason in ("is not JSON", "another function", "none of evfn's", "callbacks"):
+            assert jobs.said(reason), reason
+        assert not jobs.said("Traceback")
+    assert not sprung.exists()
+
+
+def test_f51_a_worker_of_another_revision_leaves_what_it_does_not_know(machines: Machines) -> None:
+    """It says why; the job waits for a machine that has the trigger, and no attempt is burnt."""
+    with machines.running("one", "--no-reload") as one:
+        manifest = machines.box.folder / "triggers.yaml"
+        new = manifest.read_text()
+        manifest.write_text(new.replace("  slow:", "  older:"))
+        with machines.rq_worker("old") as old:
+            machines.emit(1)
+            wait_until(lambda: old.said("has no trigger 'slow'"), description="the worker says so")
+            wait_until(lambda: one.said("has no trigger 'slow'"), description="the instance says so, too")
+        manifest.write_text(new)
+        with machines.rq_worker("new"):
+            machines.wait_for_effects([1])
+            settled(machines)
+    assert [(run.attempt, run.machine) for run in machines.runs()] == [(1, "new")]
+
+
+def test_f51_a_function_that_does_not_load_there_burns_no_attempt(machines: Machines) -> None:
+    """Its events wait until it does, as those of a broken trigger; and another revision is named."""
+    function = machines.box.folder / "functions" / "slow.py"
+    good = function.read_text()
+    with machines.running("one", "--no-reload") as one, machines.rq_worker("jobs") as jobs:
+        function.write_text("import not_installed_there\n")
+        machines.emit(1)
+        wait_until(lambda: one.said("not_installed_there"), description="the instance names what is missing")
+        function.write_text(good + "\n# another revision\n")
+        machines.wait_for_effects([1])
+        assert jobs.said("runs here, the dispatcher has")
+        settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def end(process: "Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+
+
+def test_f51_a_drained_rq_worker_finishes_what_runs(machines: Machines) -> None:
+    """SIGTERM lets the job end and takes no other; what waits is run by the next."""
+    machines.hold("one")
+    with machines.running("instance"), ExitStack() as stack:
+        jobs = stack.enter_context(machines.rq_worker("one"))
+        machines.emit(1, 2)
+        machines.wait_for_runs(1)
+        end(jobs.process)
+        wait_until(lambda: jobs.said("finishing what runs"), description="it drains")
+        machines.let_go("one")
+        assert jobs.process.wait(10) == 0
+        machines.wait_for_effects([1])
+        with machines.rq_worker("two"):
+            machines.wait_for_effects([1, 2])
+            settled(machines)
+    assert [(run.n, run.attempt, run.machine) for run in machines.runs()] == [(1, 1, "one"), (2, 1, "two")]
+
+
+def test_f51_what_is_not_finished_in_time_runs_elsewhere(machines: Machines) -> None:
+    """At the end of the drain the job is ended, and no attempt is burnt."""
+    machines.hold("one")
+    with machines.running("instance"):
+        with machines.rq_worker("one", "--drain-timeout", "200ms") as jobs:
+            machines.emit(1)
+            machines.wait_for_runs(1)
+            end(jobs.process)
+            assert jobs.process.wait(10) == 0
+            assert jobs.said("run again elsewhere")
+        with machines.rq_worker("two"):
+            machines.wait_for_effects([1])
+            settled(machines)
+    assert [(run.attempt, run.machine) for run in machines.runs()] == [(1, "one"), (1, "two")]
+
+
+def test_jobs_are_seen_in_rq(machines: Machines) -> None:
+    """RQ's own tools show queue, workers, what failed and why, and refuse a second job of the same id."""
+    with machines.running("one"), machines.rq_worker("jobs", "--count", "2"):
+        machines.emit(1, fails=1)
+        machines.wait_for_effects([1])
+        client = Redis.from_url(machines.server.url)
+        queue = rq.Queue("sandbox", connection=client, serializer="json")
+        wait_until(lambda: queue.finished_job_registry.count == 1, description="RQ knows what ran well")
+        assert rq.Worker.count(queue=queue) == 2
+        (failed,) = queue.failed_job_registry.get_job_ids()
+        job = queue.fetch_job(failed)
+        assert job is not None
+        result = job.latest_result()
+        assert result is not None
+        assert "RuntimeError: as told" in str(result.exc_string)
+        assert job.description == f"slow on work {failed.rpartition('_')[2]}, attempt 1"
+        with pytest.raises(DuplicateJobError):
+            queue.enqueue_call("evfn.jobs.invoke", job_id=failed, unique=True)
+        client.close()
