@@ -37,3 +37,17 @@ def test_a_long_suite_collects_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def children() -> set[str]:
     """The processes that this one has started and that are still there."""
     return {each for task in Path("/proc/self/task").iterdir() for each in (task / "children").read_text().split()}
+
+
+def test_a_trigger_with_jobs_needs_no_rq_worker(tmp_path: Path) -> None:
+    """What would be a job on servers runs in a process here, and a test sees what comes of it."""
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "functions" / "images.py").write_text("def resize(event):\n    return event.data\n")
+    (tmp_path / "triggers.yaml").write_text(
+        "version: 1\nname: t\ntriggers:\n"
+        "  resize: {topic: uploaded, function: 'images:resize', isolation: job, emits: resized}\n"
+    )
+    with Project(tmp_path).running() as running:
+        caused = running.emit("uploaded", {"n": 1})
+        assert caused.succeeded, caused
+        assert [(event.topic, event.data) for event in caused.emits] == [("resized", {"n": 1})]

@@ -54,7 +54,8 @@ class _Watched:
 class JobPool:
     """In the place of a pool of workers; `loader` imports the function here too, so that a broken one is known.
 
-    `revision` names what was loaded; `queue` is where RQ workers look.
+    `revision` names what was loaded; `queue` is where RQ workers look. `on_end` gets the watching task when it is over:
+    one that ended by an error must not pass unseen.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class JobPool:
         listener: Listener,
         clock: Clock,
         random: Callable[[], float],
+        on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self.limits = trigger.workers
         self.members = loader.members
@@ -80,6 +82,7 @@ class JobPool:
         self._listener = listener
         self._clock = clock
         self._random = random
+        self._on_end = on_end
         self._watched: dict[Held, _Watched] = {}
         self._task: asyncio.Task[None] | None = None
         self._draining = False
@@ -116,6 +119,7 @@ class JobPool:
             self._watched[held] = _Watched(held, Run(held.source, held.entry_id), Mailbox(), now)
         if self._task is None and self._watched:
             self._task = asyncio.create_task(self._watch())
+            self._task.add_done_callback(self._on_end)
 
     def submit_first(self, deliveries: Iterable[Delivery]) -> None:
         """The same: RQ's queue knows no first."""

@@ -250,6 +250,7 @@ class Roster:
             self._listener,
             self._clock,
             self._random,
+            self._on_end,
         )
 
     def _begin(self, dispatcher: Dispatcher) -> None:

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,7 @@ from evfn.testing.sample_event import complete
 from evfn.trace import trace
 from evfn.trace.report import Place as Stored
 from evfn.trace.tree import Branch, Standing, Tree
-from evfn.trigger import DataMode
+from evfn.trigger import DataMode, Isolation
 
 T = TypeVar("T")
 
@@ -108,7 +109,7 @@ class RunningProject:
             self._overheard = Overheard(opened.project)
             self._connection = await Connection.open(server.url, clock=SystemClock())
             place = Place(self.project.folder, self.project.functions, folder / "state", server.url)
-            runtime = Runtime(opened, place, self._overheard)
+            runtime = Runtime(_here(opened), place, self._overheard)
             self._serving = asyncio.create_task(runtime.run())
             try:
                 await self._while_serving(self._overheard.known.wait())
@@ -233,6 +234,17 @@ class RunningProject:
 
     def _read(self, topic: str, stream_id: str, fields: list[bytes]) -> Event:
         return Entry(topic, stream_id, fields).event(self._modes.get(topic, DataMode.AUTO))
+
+
+def _here(opened: OpenedProject) -> OpenedProject:
+    """A test starts no RQ workers: what would be a job runs in a process, which ends in the same ways."""
+    triggers = tuple(
+        replace(each, isolation=Isolation.PROCESS, workers=replace(each.workers, max=min(each.workers.max, 2)))
+        if each.isolation is Isolation.JOB
+        else each
+        for each in opened.project.triggers
+    )
+    return replace(opened, project=replace(opened.project, triggers=triggers))
 
 
 async def _enter(context: Any) -> None:
