@@ -14,9 +14,11 @@ _WORDS = (
 )
 _LABEL = f"(?:{'|'.join(_WORDS.replace('_?', '[_-]?').split())})"
 _NAME = re.compile(rf"{_LABEL}$|_(?:key|pwd|dsn)$", re.IGNORECASE)
-_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*):[^\s'\"@/]+@", re.IGNORECASE)
+# Every repetition is bounded, or eats what it has looked at: functions write what they like, and as much.
+_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@'\"]{0,200}):[^\s'\"@/]{1,500}@", re.IGNORECASE)
 _LABELLED = re.compile(
-    rf"([\w-]*{_LABEL}[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|(?:(?:bearer|basic)\s+)?[^\s,;&}}\]\"']+)", re.IGNORECASE
+    rf"({_LABEL}[\"']?\s{{0,3}}[:=]\s{{0,3}})(\"[^\"]*\"?|'[^']*'?|(?:(?:bearer|basic)\s{{1,3}})?[^\s,;&}}\]\"']+)",
+    re.IGNORECASE,
 )
 
 

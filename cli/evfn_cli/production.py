@@ -3,22 +3,28 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
+from evfn.endpoint.backlogs import Backlogs
 from evfn.endpoint.readiness import Readiness
+from evfn.endpoint.routes import Endpoint
 from evfn.errors import EvfnError
+from evfn.http import Address, Server
 from evfn.listener import Happening, Listeners, ReloadEnded, Reloading, Stopping
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
+from evfn.trigger import Project
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.json_log import JsonLog
 from evfn_cli.line_writer import LineWriter
 from evfn_cli.masks import Masks, masks
 from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import say
+from evfn_cli.request_log import RequestLog
 from evfn_cli.server import ready
 from evfn_cli.service_manager import ServiceManager
 from evfn_cli.states import States
@@ -32,10 +38,19 @@ WAITS = timedelta(seconds=30)
 class Serve:
     """One `evfn serve`, from its server to its last line. `warnings` are those of the manifest."""
 
-    def __init__(self, opened: Opened, url: str, *, drain: timedelta, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        url: str,
+        *,
+        drain: timedelta,
+        address: Address | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
         self._opened = opened
         self._url = url
         self._drain = drain
+        self._address = address
         self._warnings = warnings
         self._writer = LineWriter(1, on_lost=self._lost, on_closed=_unread)
         self._log = JsonLog(self._writer.write, opened.location.folder, self._masks(opened.definition))
@@ -71,25 +86,8 @@ class Serve:
         ticking = asyncio.create_task(self._tick())
         beating = asyncio.create_task(self._beat())
         try:
-            await self._wait_for_server()
-            place = Place(
-                location.folder,
-                location.functions,
-                location.state,
-                self._url,
-                (location.manifest, location.env_file),
-            )
-            runtime = self._stops.runtime = Runtime(
-                self._opened.definition,
-                place,
-                self._states,
-                reopen=self._reopen,
-                watch=False,
-                patience=self._drain,
-            )
-            if self._asked:
-                runtime.reload("SIGHUP")
-            ended = await runtime.run()
+            async with self._endpoint():
+                ended = await self._work()
         except EvfnError as error:
             self._log.say("failed", problem=str(error))
             raise
@@ -99,6 +97,47 @@ class Serve:
         if ended is Ended.ABORTED:
             return None
         return 1 if ended is Ended.OVERDUE else 0
+
+    async def _work(self) -> Ended:
+        location = self._opened.location
+        await self._wait_for_server()
+        place = Place(
+            location.folder,
+            location.functions,
+            location.state,
+            self._url,
+            (location.manifest, location.env_file),
+        )
+        runtime = self._stops.runtime = Runtime(
+            self._opened.definition,
+            place,
+            self._states,
+            reopen=self._reopen,
+            watch=False,
+            patience=self._drain,
+        )
+        if self._asked:
+            runtime.reload("SIGHUP")
+        return await runtime.run()
+
+    @asynccontextmanager
+    async def _endpoint(self) -> AsyncIterator[None]:
+        """Answer over HTTP from before the server is there until all is let go of."""
+        if self._address is None:
+            yield
+            return
+        connection = await Connection.open(self._url, clock=SystemClock())
+        backlogs = Backlogs(connection, self._project, SystemClock())
+        server = Server(Endpoint(self._readiness, backlogs), RequestLog(self._log))
+        try:
+            self._log.say("listening", address=str(await server.start(self._address)))
+            yield
+        finally:
+            await server.close()
+            await backlogs.close()
+
+    def _project(self) -> Project:
+        return self._opened.project if self._stops.runtime is None else self._stops.runtime.project
 
     async def _wait_for_server(self) -> None:
         """Raises BrokerError at once for what waiting cannot mend."""

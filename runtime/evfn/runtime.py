@@ -11,6 +11,7 @@ from evfn.instance import DRAIN, Ended, Instance
 from evfn.listener import Listener, Stopped, Unreachable
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
+from evfn.trigger import Project
 from evfn.workers.template_process import Template
 
 __all__ = ["DRAIN", "Ended", "Place", "Runtime"]
@@ -109,6 +110,11 @@ class Runtime:
         # Name and settings are those of the start as long as this process lives.
         self._opened = replace(opened, project=replace(opened.project, name=first.name, settings=first.settings))
         return opened
+
+    @property
+    def project(self) -> Project:
+        """As it was read last, and could be used."""
+        return self._opened.project
 
     def drain(self, cause: str) -> None:
         """First signal: finish what runs, take nothing new."""

@@ -1,10 +1,14 @@
 """`evfn serve`: the log that machines read, reloads on SIGHUP, drains, and what systemd is told."""
 
+import http.client
 import json
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 
 from evfn import Client
 from evfn_cli.log_events import EVENTS
+from notified import Notified
 from sandbox import Sandbox, wait_until
 from servers import RealServer
 
@@ -96,6 +101,21 @@ class Service:
         self.process.send_signal(number)
         return self.process.wait(20)
 
+    def get(self, path: str) -> tuple[int, Any]:
+        """What the endpoint answers: status and JSON."""
+        link = http.client.HTTPConnection(*self.address, timeout=20)
+        link.request("GET", path)
+        answer = link.getresponse()
+        try:
+            return answer.status, json.loads(answer.read())
+        finally:
+            link.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.said("listening")["address"].rpartition(":")
+        return host, int(port)
+
 
 @contextmanager
 def serving(box: Sandbox, *arguments: str) -> Iterator[Service]:
@@ -153,3 +173,145 @@ def test_it_needs_a_server_of_its_own(sandbox: Sandbox) -> None:
     done = sandbox.evfn("serve", expect=2)
     assert "name it with --redis redis://HOST:PORT, or in EVFN_REDIS_URL" in done.stderr
     assert not (sandbox.folder / ".evfn").exists()
+
+
+def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> None:
+    """A function that does not load keeps it from ready and not from its work; SIGHUP takes over what can be used and
+    leaves the rest as it was; each step is told to the service manager and over HTTP; the drain finishes what runs."""
+    project.function("slow", "def run(:\n")
+    with Notified() as notified:
+        project.environment |= {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "1000000"}
+        with serving(project, "--http", ":0") as service:
+            broken = service.said("trigger_state", trigger="slow", state="broken")
+            service.said("trigger_state", trigger="greet", state="ok")
+            assert service.get("/healthz") == (200, {"status": "alive"})
+            assert service.get("/readyz") == (
+                503,
+                {
+                    "ready": False,
+                    "reasons": [{"reason": "broken", "problem": broken["problem"], "trigger": "slow"}],
+                },
+            )
+            wait_until(lambda: notified.count("READY=1") == 1, description="it is up, as far as it can be")
+            assert any("slow is broken: functions/slow.py" in line for line in notified.said)
+            emit(redis, "people", {"name": "Ada"})
+            wait_until(lambda: project.notes() == ["1 Ada"], description="the other trigger works")
+            emit(redis, "work", {"n": 1, "seconds": 0})
+            backlog = {"trigger": "slow", "value": 1, "lag": 1, "pending": 0, "due": 0, "exact": True}
+            assert service.get("/scale/slow") == (200, backlog)
+            _endpoint_says_no(service)
+
+            # Mended, but nobody has asked yet.
+            project.function("slow", SLOW)
+            project.function("greet", GREET.replace("VERSION = 1", "VERSION = 2"))
+            emit(redis, "people", {"name": "Grace"})
+            wait_until(lambda: "1 Grace" in project.notes(), description="no file is watched")
+            service.process.send_signal(signal.SIGHUP)
+            service.said("reload_ended", refused=False)
+            assert service.lines("reloaded", triggers=["greet"])
+            wait_until(lambda: "end 1" in project.notes(), description="what waited has run")
+            assert service.get("/readyz") == (200, {"ready": True, "reasons": []})
+            wait_until(lambda: notified.count("READY=1") == 2, description="the reload is over")
+            at = notified.said.index("RELOADING=1")
+            assert notified.said[at + 1].startswith("MONOTONIC_USEC=")
+            emit(redis, "people", {"name": "Edsger"})
+            wait_until(lambda: "2 Edsger" in project.notes(), description="the new code serves")
+
+            project.function("greet", "import no_such_module")
+            service.process.send_signal(signal.SIGHUP)
+            service.said("reload_ended", refused=True)
+            (refused,) = service.lines("not_reloaded")
+            assert refused["triggers"] == ["greet"]
+            assert "no_such_module" in refused["problem"]
+            manifest = (project.folder / "triggers.yaml").read_text()
+            (project.folder / "triggers.yaml").write_text(manifest.replace("topic: people", "topik: people"))
+            project.function("greet", GREET.replace("VERSION = 1", "VERSION = 3"))
+            service.process.send_signal(signal.SIGHUP)
+            service.said("reload_ended", times=2, refused=True)
+            assert "topik" in service.lines("not_reloaded")[-1]["problem"]
+            emit(redis, "people", {"name": "Barbara"})
+            wait_until(lambda: "2 Barbara" in project.notes(), description="what served before goes on")
+            late = "\n  late: {topic: people, function: greet:run}\n"
+            (project.folder / "triggers.yaml").write_text(manifest.replace("name: sandbox", "name: other") + late)
+            service.process.send_signal(signal.SIGHUP)
+            service.said("trigger_state", trigger="late", state="ok")
+            warnings = [each["text"] for each in service.lines("warning")]
+            assert any("takes effect when this instance is started again" in text for text in warnings)
+            wait_until(lambda: notified.count("READY=1") == 5, description="every reload comes to an end")
+
+            emit(redis, "work", {"n": 2, "seconds": 1.5})
+            wait_until(lambda: "start 2" in project.notes(), description="it runs")
+            service.process.send_signal(signal.SIGTERM)
+            service.said("stopping")
+            assert [each["reason"] for each in service.get("/readyz")[1]["reasons"]] == ["draining"]
+            wait_until(lambda: service.get("/scale/slow")[1]["pending"] == 1, description="it still counts")
+            assert service.process.wait(20) == 0
+        assert project.notes()[-1] == "end 2"
+        assert "STOPPING=1" in notified.said
+        assert notified.count("WATCHDOG=1") >= 3
+
+
+def _endpoint_says_no(service: Service) -> None:
+    status, told = service.get("/scale/slaw")
+    assert status == 404
+    assert "did you mean slow?" in told["detail"]
+    assert service.get("/metrics")[0] == 404
+    assert "/scale/TRIGGER" in service.get("/admin")[1]["detail"]
+    link = http.client.HTTPConnection(*service.address, timeout=20)
+    link.request("DELETE", "/scale/slow")
+    answer = link.getresponse()
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    link.close()
+    for _ in range(3):
+        with socket.create_connection(service.address, timeout=20) as hostile:
+            hostile.sendall(b"GET /\x00 HTTP/1.1\r\n\r\n")
+            assert hostile.recv(1_000).startswith(b"HTTP/1.1 400 ")
+    assert len(service.lines("request_refused")) == 1
+
+
+def test_a_drain_that_takes_too_long_and_a_second_signal(project: Sandbox, redis: RealServer) -> None:
+    """What still runs then is killed and runs again as its first attempt: exit code 1; a second signal aborts, and the
+    process ends by it."""
+    with serving(project, "--drain-timeout", "200ms") as service:
+        emit(redis, "work", {"n": 1, "seconds": 60})
+        wait_until(lambda: project.notes() == ["start 1"], description="it runs")
+        assert service.end() == 1
+        assert service.lines("stopped") == service.lines("stopped", interrupted=1, level="warning")
+    with serving(project) as service:
+        wait_until(lambda: project.notes() == ["start 1"] * 2, description="it runs again")
+        service.process.send_signal(signal.SIGTERM)
+        service.said("stopping")
+        assert service.end(signal.SIGINT) == -signal.SIGINT
+        assert service.lines()[-1]["event"] == "stopped"
+    assert project.status("slow")["failed"] == 0, "no attempt is burnt"
+
+
+def test_a_log_that_nobody_reads_stops_nothing(project: Sandbox, redis: RealServer) -> None:
+    """Neither a pipe that is full nor one that is closed: the events go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evfn_cli", "serve"],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        while b'"event":"started"' not in process.stdout.readline():
+            assert process.poll() is None
+        for round_ in range(2):
+            # More than a pipe holds.
+            emit(redis, "people", *({"name": "x" * 1_000} for _ in range(200)))
+            wait_until(partial(_noted, project, 200 * (round_ + 1)), description="all ran")
+            process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _noted(project: Sandbox, count: int) -> bool:
+    return len(project.notes()) == count

@@ -11,6 +11,13 @@ from evfn_cli.render import escape
 
 @click.command("serve")
 @click.option(
+    "--http",
+    "http",
+    metavar="ADDRESS",
+    envvar="EVFN_HTTP",
+    help="Answer /healthz, /readyz, /metrics and /scale/TRIGGER at :PORT (this machine only) or HOST:PORT.",
+)
+@click.option(
     "--drain-timeout",
     metavar="TIME",
     default="30s",
@@ -20,7 +27,7 @@ from evfn_cli.render import escape
 )
 @common
 @click.pass_context
-def command(context: click.Context, *, drain_timeout: str) -> int:
+def command(context: click.Context, *, http: str | None, drain_timeout: str) -> int:
     """Run this project's functions on a server.
 
     The Redis server must be named. The log goes to stdout, one JSON object a line. No file is watched: SIGHUP reads
@@ -30,6 +37,7 @@ def command(context: click.Context, *, drain_timeout: str) -> int:
     second signal aborts. Either way nothing is lost: what was not finished is delivered again.
     """
     # What runs is imported only now: `evfn serve --help` needs none of it.
+    from evfn.http import Address
     from evfn.manifest import duration
     from evfn_cli.opened import open_project
     from evfn_cli.production import Serve
@@ -38,6 +46,7 @@ def command(context: click.Context, *, drain_timeout: str) -> int:
         drain = duration.parse(drain_timeout)
     except ValueError as error:
         raise UsageError(f"--drain-timeout: {escape(str(error))}") from error
+    address = None if not http else Address.parse(http)
     warnings: list[str] = []
     opened = open_project(context, tell=warnings.append)
     server = opened.location.server
@@ -46,4 +55,4 @@ def command(context: click.Context, *, drain_timeout: str) -> int:
             "evfn serve needs a Redis server: name it with --redis redis://HOST:PORT, or in EVFN_REDIS_URL"
             " (evfn run uses one of its own)"
         )
-    return asyncio.run(Serve(opened, server.url, drain=drain, warnings=warnings).run())
+    return asyncio.run(Serve(opened, server.url, drain=drain, address=address, warnings=warnings).run())
