@@ -102,9 +102,11 @@ class Sandbox:
         names = [f"{each['topic']}/{each['id']}" for each in listed]
         return [json.loads(self.evfn("dlq", "show", trigger, each, "--json").stdout) for each in names]
 
-    def running(self, *arguments: str, ready: bool = True) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    def running(
+        self, *arguments: str, ready: bool = True, command: str = "run", says: bytes = b"watching"
+    ) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """`evfn run` in the background, as a rule ready when the block begins, ended with it."""
-        return self.background("run", *arguments, until=b"watching" if ready else b"")
+        return self.background(command, *arguments, until=says if ready else b"")
 
     def rq_worker(self, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """`evfn rq-worker` in the same way."""
