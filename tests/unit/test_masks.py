@@ -8,14 +8,14 @@ from evfn.trigger import Project, Trigger
 from evfn_cli.masks import Masks, masks
 
 
-def project(**env: str) -> Project:
+def project(env: dict[str, str]) -> Project:
     return Project("p", (Trigger(name="t", topics=("x",), function="m:f", env=tuple(env.items())),))
 
 
 def test_values_of_variables_that_are_called_secrets_are_masked() -> None:
     """Of the manifest, `.env` and the environment; also line by line, and the password in a URL; nothing else is."""
     found = masks(
-        project(**{"API_TOKEN": "tok-1234", "LOG_LEVEL": "warning"}),
+        project({"API_TOKEN": "tok-1234", "LOG_LEVEL": "warning"}),
         {"DB_PASSWORD": "hunter22", "PIN_SECRET": "1234", "PRIVATE_KEY": "-----BEGIN\nabcdefgh\n-----END"},
         {"DATABASE_URL": "postgres://me:s%40cret-1@db/x", "HOME": "/home/someone"},
     )
