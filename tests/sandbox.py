@@ -110,7 +110,7 @@ class Sandbox:
 
     def rq_worker(self, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
         """`evfn rq-worker` in the same way."""
-        return self.background("rq-worker", *arguments, until=b" on queue ")
+        return self.background("rq-worker", *arguments, until=b"jobs_awaited")
 
     @contextmanager
     def background(self, command: str, *arguments: str, until: bytes) -> Iterator["subprocess.Popen[bytes]"]:

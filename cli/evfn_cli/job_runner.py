@@ -1,6 +1,7 @@
 """RQ workers for this project: which queues, on which server, until which signal."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 
@@ -12,14 +13,16 @@ from evfn.jobs.crew import Crew
 from evfn.jobs.home import Home
 from evfn.manifest import duration
 from evfn.nearest import did_you_mean
-from evfn.project import Location
+from evfn.project import Location, OpenedProject
 from evfn.trigger import Isolation, Project
-from evfn_cli.opened import Opened
+from evfn_cli.job_log import JobLog
+from evfn_cli.masks import masks
+from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import escape, say
 from evfn_cli.server import ready
 
 
-def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str) -> signal.Signals | None:
+def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, as_json: bool) -> signal.Signals | None:
     """Until a signal; the one that aborted what ran, None where all of it was finished.
 
     Raises UsageError for what cannot be served, BrokerError where the server cannot be used.
@@ -27,15 +30,21 @@ def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str) -> s
     try:
         patience = duration.parse(drain)
     except ValueError as error:
-        raise UsageError(f"--drain-timeout: {error}") from error
+        raise UsageError(f"--drain-timeout: {escape(str(error))}") from error
     chosen = _queues(opened.project, queues)
-    url = _server(opened.location)
-    asyncio.run(_ready(url))
     location = opened.location
-    home = Home(opened.project, opened.env_file, location.folder, location.functions, url)
-    each = "an RQ worker" if count == 1 else f"{count} RQ workers"
-    say(f"{each} on queue {', '.join(map(escape, chosen))}")
-    return Crew(home, [name for name in chosen for _ in range(count)], patience, _line).run().by
+    url = _server(location)
+    asyncio.run(_ready(url))
+
+    def home(defined: OpenedProject) -> Home:
+        log.masks = masks(defined.project, os.environ, defined.env_file, {"server": url})
+        return Home(defined.project, defined.env_file, location.folder, location.functions, url)
+
+    log = JobLog(location.folder, as_json=as_json)
+    first = home(opened.definition)
+    log.ready(chosen, count)
+    members = [name for name in chosen for _ in range(count)]
+    return Crew(first, members, patience, log.tell, lambda: home(reopen(location))).run().by
 
 
 def _queues(project: Project, named: Sequence[str]) -> list[str]:
@@ -71,7 +80,3 @@ async def _ready(url: str) -> None:
         await ready(connection)
     finally:
         await connection.close()
-
-
-def _line(text: str) -> None:
-    say(escape(text))

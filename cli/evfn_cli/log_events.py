@@ -76,6 +76,17 @@ EVENTS = {
         "warning", "HTTP requests that were none, or too large or too slow", ("status", "problem", "count")
     ),
     "request_failed": Kind("error", "an HTTP request met an error of evfn's own", ("path", "error")),
+    "jobs_awaited": Kind("info", "`evfn rq-worker` waits for jobs", ("queues", "count")),
+    "job_began": Kind("info", "a job was taken from its queue", ("trigger", "topic", "attempt", "job")),
+    "job_over": Kind(
+        "info, or warning",
+        "a job is over; an instance settles its event",
+        ("trigger", "topic", "attempt", "job", "text"),
+    ),
+    "job_refused": Kind(
+        "warning", "something in the queue is no job of evfn; nothing of it was run", ("job", "problem")
+    ),
+    "jobs_noted": Kind("info, or warning", "something else that a person should know of the RQ workers", ("text",)),
     "lines_lost": Kind("warning", "nobody took these lines for too long", ("count",)),
     "stopping": Kind("info", "nothing new is taken; so many functions still run", ("cause", "running")),
     "stopped": Kind(
@@ -106,6 +117,7 @@ FIELDS = {
     "instance": "its id, anew with every lease",
     "interrupted": "how many were killed; no attempt is burnt",
     "invocation_id": "the same on every attempt",
+    "job": "RQ's id of the job",
     "next_attempt_at": "when it is due again, as `time`",
     "of": "the event that the lines would have had",
     "outcome": "`succeeded`, `failed`, `timed_out`, `crashed`, `rejected`",
@@ -113,6 +125,7 @@ FIELDS = {
     "place": "where the manifest names the function",
     "problem": "what is wrong, and what to do",
     "project": "its name",
+    "queues": "of RQ",
     "reason": "why no attempt follows, as in `evfn dlq ls`",
     "refused": "true or false",
     "running": "how many",

@@ -78,7 +78,6 @@ UNCOVERED = {
     "F44": "not tested: what the demoted master alone had accepted is lost, as with every asynchronous replica; `evfn "
     "doctor` says so",
     "F54": "there is no HTTP ingress yet",
-    "F55": "there is no HTTP ingress yet",
 }
 """Why there is no test."""
 PARTLY = {

@@ -289,6 +289,28 @@ def test_f51_a_drained_rq_worker_finishes_what_runs(machines: Machines) -> None:
     assert [(run.n, run.attempt, run.machine) for run in machines.runs()] == [(1, 1, "one"), (2, 1, "two")]
 
 
+def test_f51_sighup_reads_the_project_anew(machines: Machines) -> None:
+    """What runs is finished as it began; one that cannot be used leaves all as it was."""
+    manifest = machines.box.folder / "triggers.yaml"
+    machines.hold("jobs")
+    with machines.running("instance", "--no-reload"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        good = manifest.read_text()
+        manifest.write_text(good + "nonsense: 1\n")
+        jobs.send(signal.SIGHUP)
+        wait_until(lambda: jobs.said("all stays as it was"), description="it says what is wrong")
+        manifest.write_text(good.replace("isolation: job", "isolation: job, env: {NEW: '1'}"))
+        jobs.send(signal.SIGHUP)
+        wait_until(lambda: jobs.said("read anew"), description="it has read it")
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        machines.box.function("slow", "def run(event):\n    note(os.environ['NEW'])\n    return event.data['n']\n")
+        machines.emit(2)
+        machines.wait_for_effects([1, 2])
+    assert machines.box.notes()[-1] == "1"
+
+
 def test_f51_what_is_not_finished_in_time_runs_elsewhere(machines: Machines) -> None:
     """At the end of the drain the job is ended, and no attempt is burnt."""
     machines.hold("one")

@@ -1,6 +1,7 @@
 """`evfn rq-worker`: runs the jobs of triggers with `isolation: job`, on any machine that has the project."""
 
 import os
+import sys
 
 import click
 
@@ -27,25 +28,34 @@ from evfn_cli.options import common
     "--drain-timeout",
     "drain",
     default="30s",
-    metavar="DURATION",
+    metavar="TIME",
     show_default=True,
+    envvar="EVFN_DRAIN_TIMEOUT",
     help="How long what runs may take to finish when it is told to stop; then it is run again elsewhere.",
+)
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(["text", "json"]),
+    help="Lines for a person, or one JSON object a line.  [default: text on a terminal, else json]",
 )
 @common
 @click.pass_context
-def command(context: click.Context, *, queues: tuple[str, ...], count: int, drain: str) -> int:
+def command(context: click.Context, *, queues: tuple[str, ...], count: int, drain: str, form: str | None) -> int:
     """Run the jobs of this project's triggers with isolation: job.
 
     Start it on as many machines as there is work for; an instance (evfn serve, or evfn run) enqueues the jobs and
     settles what comes of them. RQ's own tools, such as rq info, show them.
 
-    SIGTERM finishes what runs, a second one ends it; nothing is lost, and no attempt is burnt by it.
+    SIGTERM finishes what runs, a second one ends it; nothing is lost, and no attempt is burnt by it. SIGHUP reads
+    manifest and .env anew; functions are imported for every job.
     """
     # What runs is imported only now: `evfn rq-worker --help` needs none of it.
     from evfn_cli.job_runner import run_jobs
     from evfn_cli.opened import open_project
 
-    ended = run_jobs(open_project(context), queues, count, drain)
+    as_json = form == "json" if form is not None else not sys.stdout.isatty()
+    ended = run_jobs(open_project(context), queues, count, drain, as_json=as_json)
     if ended is None:
         return 0
     import signal

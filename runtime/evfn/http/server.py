@@ -13,6 +13,8 @@ from evfn.http.messages import Handler, Request, Response, problem
 WINDOW_SECONDS = 10.0
 """Of all that is refused in such a time the first is reported at once, the rest as counts at its end."""
 _FULL = "too many connections"
+_BACKLOG = 512
+"""Connections that the system keeps until they are taken in; of more of them, a new one is lost for a second."""
 
 
 class Reporter(Protocol):
@@ -40,7 +42,9 @@ class Server:
     async def start(self, address: Address) -> Address:
         """Listen; where, the port chosen included. Raises UsageError where that cannot be."""
         try:
-            self._server = await asyncio.start_server(self._connected, address.host, address.port, limit=READ)
+            self._server = await asyncio.start_server(
+                self._connected, address.host, address.port, limit=READ, backlog=_BACKLOG
+            )
         except OSError as error:
             raise UsageError(f"cannot listen on {address}: {error.strerror or error}") from error
         host, port, *_ = self._server.sockets[0].getsockname()

@@ -10,12 +10,15 @@ from datetime import timedelta
 from evfn.broker.connection import later
 from evfn.broker.rq_client import FAILURES, rq_client
 from evfn.broker.url import parse
+from evfn.errors import EvfnError
 from evfn.jobs.home import Home
 from evfn.jobs.rq_worker import JobWorker, speak
+from evfn.jobs.told import Noted, Told
 from evfn.workers import kinship
 
 ABORT_SECONDS = 5.0
 """How long a job that is ended gets to say so."""
+_DRAINED = "exit code 0"
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _HEARD = {*_STOPS, signal.SIGHUP, signal.SIGCHLD}
 
@@ -28,19 +31,30 @@ class Ended:
 
 
 class Crew:
-    """One process for each of `queues`; a queue may be there several times."""
+    """One process for each of `queues`; a queue may be there several times.
 
-    def __init__(self, home: Home, queues: Sequence[str], drain: timedelta, say: Callable[[str], None]) -> None:
+    `reopen` reads the project anew, for SIGHUP. Raises UsageError with every mistake.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        queues: Sequence[str],
+        drain: timedelta,
+        tell: Callable[[Told], None],
+        reopen: Callable[[], Home],
+    ) -> None:
         self._home = home
         self._queues = queues
         self._drain = drain
-        self._say = say
+        self._tell = tell
+        self._reopen = reopen
         self._members: dict[int, str] = {}
         self._deaths = 0
 
     def run(self) -> Ended:
         """Until a signal; the first finishes what runs, the second ends it."""
-        speak(self._say)
+        speak(self._tell)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         try:
             for queue in self._queues:
@@ -60,15 +74,28 @@ class Crew:
                     self._start(queue)
                 missing.clear()
             number = signal.Signals(heard.si_signo) if heard is not None else None
-            if number in (*_STOPS, signal.SIGHUP):
+            if number in _STOPS:
                 return number
+            if number is signal.SIGHUP:
+                self._renew()
             for queue, how in self._reap():
-                self._deaths += 1
-                self._say(f"an RQ worker of queue {queue} ended ({how}); another takes its place")
+                if how != _DRAINED:
+                    self._deaths += 1
+                    self._tell(Noted(f"an RQ worker of queue {queue} ended ({how}); another takes its place"))
                 missing.append(queue)
 
+    def _renew(self) -> None:
+        """Each finishes what it runs, and another follows it, which knows the project as it is defined by now."""
+        try:
+            self._home = self._reopen()
+        except EvfnError as error:
+            self._tell(Noted(f"SIGHUP: the project cannot be used as it is now, all stays as it was: {error}"))
+            return
+        self._tell(Noted("SIGHUP: the project is read anew", grave=False))
+        self._signal(signal.SIGTERM)
+
     def _stop(self, cause: signal.Signals) -> Ended:
-        self._say(f"{cause.name}: finishing what runs")
+        self._tell(Noted(f"{cause.name}: finishing what runs", grave=False))
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + self._drain.total_seconds()
         aborted: signal.Signals | None = None
@@ -78,7 +105,7 @@ class Crew:
                 aborted = signal.Signals(heard.si_signo)
             self._reap()
             if aborted is None and time.monotonic() >= deadline:
-                self._say(f"not finished within {self._drain.total_seconds():g} s: it is run again elsewhere")
+                self._tell(Noted(f"not finished within {self._drain.total_seconds():g} s: it is run again elsewhere"))
                 aborted = signal.SIGTERM
             if aborted is not None and self._members:
                 self._abort()
@@ -109,7 +136,7 @@ class Crew:
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                _serve(self._home, queue, self._say)
+                _serve(self._home, queue, self._tell)
                 code = 0
         finally:
             os._exit(code)
@@ -130,17 +157,17 @@ class Crew:
         return ended
 
 
-def _serve(home: Home, queue: str, say: Callable[[str], None]) -> None:
+def _serve(home: Home, queue: str, tell: Callable[[Told], None]) -> None:
     """One RQ worker after the other, for RQ's own gives up where the server stays away; until it is told to stop."""
     connection = rq_client(parse(home.server))
     tries = 0
     while True:
         try:
-            worker = JobWorker(queue, home, connection, say)
+            worker = JobWorker(queue, home, connection, tell)
             worker.work(logging_level=None)
         except FAILURES as error:
             if tries == 0:
-                say(f"the server is away: {' '.join(str(error).split())[:200]}; trying until it is back")
+                tell(Noted(f"the server is away: {' '.join(str(error).split())[:200]}; trying until it is back"))
         else:
             tries = 0
             if worker.stop_asked:

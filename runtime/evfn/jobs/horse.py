@@ -25,6 +25,7 @@ from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.jobs.home import Home
 from evfn.jobs.job import Job
 from evfn.jobs.report import OUTPUT_LINES, Line, pack
+from evfn.jobs.told import Noted, Told
 from evfn.outcome import Crashed, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
 from evfn.trigger import Trigger
 from evfn.workers.config import worker_config
@@ -45,13 +46,13 @@ class Ran:
 
 
 class Horse:
-    """`me` is this job's name in its mailbox, `say` gets what a person should know."""
+    """`me` is this job's name in its mailbox, `tell` gets what a person should know."""
 
-    def __init__(self, job: Job, home: Home, me: str, say: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, home: Home, me: str, tell: Callable[[Told], None]) -> None:
         self._job = job
         self._home = home
         self._me = me
-        self._say = say
+        self._tell = tell
         self._clock: Clock = SystemClock()
         self._output: list[Line] = []
         self._ending = asyncio.Event()
@@ -110,9 +111,8 @@ class Horse:
             if isinstance(loaded, Broken):
                 return await self._refuse(boxes, self._me, f"the function does not load: {loaded.message}")
             if loaded.revision != self._job.revision:
-                self._say(
-                    f"{trigger.name}: revision {loaded.revision} runs here, the dispatcher has {self._job.revision}"
-                )
+                here = f"revision {loaded.revision} runs here, the dispatcher has {self._job.revision}"
+                self._tell(Noted(f"{trigger.name}: {here}"))
             if not await self._patiently(lambda: boxes.beat(run, self._me, begun=True)):
                 return Ran(True, "it was given up for dead before it began, and runs elsewhere")
             attempt = asyncio.ensure_future(worker.invoke(delivery))

@@ -29,6 +29,7 @@ from evfn.jobs.home import Home
 from evfn.jobs.horse import Horse, Ran
 from evfn.jobs.job import FUNCTION, Job, read
 from evfn.jobs.report import pack
+from evfn.jobs.told import Began, Noted, Over, Refused, Told
 from evfn.outcome import Crashed
 from evfn.workers import kinship
 
@@ -37,12 +38,12 @@ WORKER_TTL = 18
 
 
 class JobWorker(rq.Worker):
-    """`say` gets a line for every job and for everything a person should know."""
+    """`tell` gets every job, and everything else that a person should know."""
 
     max_connection_wait_time = 2.0
     log_result_lifespan = False
 
-    def __init__(self, queue: str, home: Home, connection: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, queue: str, home: Home, connection: Any, tell: Callable[[Told], None]) -> None:
         super().__init__(
             [queue],
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
@@ -53,7 +54,7 @@ class JobWorker(rq.Worker):
         )
         self.stop_asked = False
         self._home = home
-        self._say = say
+        self._tell = tell
         self._me = ""
         self._fetching = False
 
@@ -78,12 +79,12 @@ class JobWorker(rq.Worker):
             self._refuse(job, queue, str(error))
             return
         self._me = f"{self.name}-{secrets.token_hex(6)}"
-        self._say(f"{mine.description}: begins ({job.id})")
+        self._tell(Began(mine))
         try:
             super().execute_job(job, queue)
         except FAILURES as error:
             # The horse goes on, and waits for the server to tell how it ended.
-            self._say(f"the server is away: {_one_line(error)}; the job goes on")
+            self._tell(Noted(f"the server is away: {_one_line(error)}; the job goes on"))
             while self.horse_pid:
                 if self.wait_for_horse()[0] is not None:
                     self._horse_pid = 0
@@ -126,7 +127,7 @@ class JobWorker(rq.Worker):
             ran = asyncio.run(self._ride(mine))
         except EvfnError as error:
             ran = Ran(False, str(error))
-        self._say(f"{mine.description}: {ran.text}")
+        self._tell(Over(mine, ran.well, ran.text))
         try:
             if ran.well:
                 self._finalize_success(job, queue, execution, ran.text)
@@ -138,7 +139,7 @@ class JobWorker(rq.Worker):
         return True
 
     async def _ride(self, job: Job) -> Ran:
-        return await Horse(job, self._home, self._me, self._say).run()
+        return await Horse(job, self._home, self._me, self._tell).run()
 
     # --- in the worker, when a horse was killed ----------------------------------------------------------------------
 
@@ -147,13 +148,13 @@ class JobWorker(rq.Worker):
         code = os.waitstatus_to_exitcode(ret_val)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         mine = _accepted(job)
-        self._say(f"{mine.description}: its process was ended by {how}")
+        self._tell(Over(mine, False, f"its process was ended by {how}"))
         try:
-            asyncio.run(self._tell(mine, Crashed(f"the process of its job was ended by {how}", code)))
+            asyncio.run(self._crashed(mine, Crashed(f"the process of its job was ended by {how}", code)))
         except BrokerError:
             return  # Then the beats tell.
 
-    async def _tell(self, job: Job, crashed: Crashed) -> None:
+    async def _crashed(self, job: Job, crashed: Crashed) -> None:
         connection = await Connection.open(self._home.server, clock=SystemClock())
         try:
             boxes = Mailboxes(connection, Keys(job.key_prefix), job.topic, job.group)
@@ -167,7 +168,7 @@ class JobWorker(rq.Worker):
 
     def _refuse(self, job: rq.job.Job, queue: rq.Queue, why: str) -> None:
         """Fail what is no job of evfn, without looking at what it asks for."""
-        self._say(f"job {job.id} is refused: {why}")
+        self._tell(Refused(job.id, why))
         execution = self.prepare_execution(job)
         job.started_at = job.ended_at = datetime.now(UTC)
         job.webhooks, job.retries_left = [], 0
@@ -181,22 +182,22 @@ class JobWorker(rq.Worker):
 class _Lines(logging.Handler):
     """What RQ itself has to say, a line each and none twice in a row; what it says of each job is said better."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[Told], None]) -> None:
         super().__init__(logging.WARNING)
-        self._say = say
+        self._tell = tell
         self._last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg != self._last:
             self._last = str(record.msg)
-            self._say(_one_line(record.getMessage()))
+            self._tell(Noted(_one_line(record.getMessage())))
 
 
-def speak(say: Callable[[str], None]) -> None:
-    """Have RQ's own messages said in this way, in this process and those it forks."""
+def speak(tell: Callable[[Told], None]) -> None:
+    """Have RQ's own messages told in this way, in this process and those it forks."""
     for name in ("rq.worker", "rq.job", "rq.queue"):
         logger = logging.getLogger(name)
-        logger.handlers[:] = [_Lines(say)]
+        logger.handlers[:] = [_Lines(tell)]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
 
