@@ -8,7 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "evfn serve --redis redis://localhost:6379",
         "evfn serve --redis redis://localhost:6379 --drain-timeout 2m",
     ),
-    "rq-worker": ("evfn rq-worker --count 4", "evfn rq-worker --redis redis://localhost:6379 --queue climate"),
+    "rq-worker": ("evfn rq-worker --count 4", "evfn rq-worker --redis redis://localhost:6379 --queue evfn:climate"),
     "emit": (
         """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}'""",
         "evfn emit readings.temperature --file events/sf-temps-2010.ndjson",

@@ -109,5 +109,5 @@ class Project:
         return f"{self.name}/{trigger}"
 
     def queue(self, trigger: Trigger) -> str:
-        """The RQ queue of a trigger's jobs."""
-        return trigger.workers.queue or self.settings.key_prefix + self.name
+        """The RQ queue of a trigger's jobs. Without a name of its own it is none that other programs use."""
+        return trigger.workers.queue or f"evfn:{self.settings.key_prefix}{self.name}"

@@ -22,7 +22,7 @@ NOT_RUN = {
     "evfn serve --redis redis://localhost:6379": "the address is that of the reader's own server",
     "evfn serve --redis redis://localhost:6379 --drain-timeout 2m": "the same",
     "evfn rq-worker --count 4": "does not end by itself, and the example project has no jobs",
-    "evfn rq-worker --redis redis://localhost:6379 --queue climate": "the same",
+    "evfn rq-worker --redis redis://localhost:6379 --queue evfn:climate": "the same",
     "evfn tail 'readings.*' --from 10m": "does not end by itself",
     "evfn status --watch": "does not end by itself",
     "evfn dlq show quality --json | evfn invoke quality --event - --debug": "waits for a person",

@@ -19,7 +19,7 @@ from sandbox import Sandbox, wait_until
 from servers import RealServer
 
 EVENTS = 10_000
-JOBS = 100
+JOBS = 50
 PACE = 0.02
 """Seconds between two handfuls of events: all of it takes as long as the restarts do."""
 LONGEST_MS = 15_000
@@ -45,7 +45,7 @@ class Part:
 
 
 class Producer(threading.Thread):
-    """Anything that can XADD; every hundredth event is one for jobs."""
+    """Anything that can XADD; some events are for jobs."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ def test_f51_a_dead_dispatcher_leaves_its_jobs_to_the_next(machines: Machines) -
         with machines.running("one") as one:
             machines.emit(1, 2)
             machines.wait_for_runs(1)
-            wait_until(lambda: machines.client.llen("rq:queue:sandbox") == 1, description="the other one waits")
+            wait_until(lambda: machines.client.llen("rq:queue:evfn:sandbox") == 1, description="the other one waits")
             one.send(signal.SIGKILL)
             one.process.wait(10)
         with machines.running("two"):
@@ -144,8 +144,8 @@ def test_f51_what_is_deleted_from_rq_is_enqueued_again(machines: Machines) -> No
     """RQ's keys are transport: the delivery waits on its stream for a job that runs it."""
     with machines.running("one"):
         machines.emit(1)
-        wait_until(lambda: machines.client.llen("rq:queue:sandbox") == 1, description="it is enqueued")
-        machines.client.delete("rq:queue:sandbox", *machines.client.scan_iter("rq:job:*"))
+        wait_until(lambda: machines.client.llen("rq:queue:evfn:sandbox") == 1, description="it is enqueued")
+        machines.client.delete("rq:queue:evfn:sandbox", *machines.client.scan_iter("rq:job:*"))
         with machines.rq_worker("jobs"):
             machines.wait_for_effects([1])
             settled(machines)
@@ -181,17 +181,17 @@ def test_f51_two_dispatchers_enqueue_a_delivery_once(machines: Machines) -> None
         lease_ms=1000,
         revision="r",
     )
-    queues = [JobQueue(machines.server.url, "sandbox") for _ in range(2)]
+    queues = [JobQueue(machines.server.url, "evfn:sandbox") for _ in range(2)]
     for queue in queues:
         queue.enqueue([job])
         queue.enqueue_again([job])
-    assert machines.client.lrange("rq:queue:sandbox", 0, -1) == [job.id]
+    assert machines.client.lrange("rq:queue:evfn:sandbox", 0, -1) == [job.id]
     machines.client.hset(f"rq:job:{job.id}", "status", "finished")
-    machines.client.delete("rq:queue:sandbox")
+    machines.client.delete("rq:queue:evfn:sandbox")
     for queue in queues:
         queue.enqueue([job])
         queue.close()
-    assert machines.client.lrange("rq:queue:sandbox", 0, -1) == [job.id]
+    assert machines.client.lrange("rq:queue:evfn:sandbox", 0, -1) == [job.id]
 
 
 Value = bytes | bytearray | memoryview | str | int | float
@@ -225,7 +225,7 @@ def test_f51_foreign_jobs_are_refused_and_never_loaded(machines: Machines) -> No
         name = f"planted-{number}"
         machines.client.hset(f"rq:job:{name}", mapping={"created_at": "2026-01-01T00:00:00Z", "origin": "x"})
         machines.client.hset(f"rq:job:{name}", mapping=fields)
-        machines.client.rpush("rq:queue:sandbox", name)
+        machines.client.rpush("rq:queue:evfn:sandbox", name)
     with machines.running("one"), machines.rq_worker("jobs") as jobs:
         machines.emit(1)
         machines.wait_for_effects([1])
@@ -333,7 +333,7 @@ def test_jobs_are_seen_in_rq(machines: Machines) -> None:
         machines.emit(1, fails=1)
         machines.wait_for_effects([1])
         client = Redis.from_url(machines.server.url)
-        queue = rq.Queue("sandbox", connection=client, serializer="json")
+        queue = rq.Queue("evfn:sandbox", connection=client, serializer="json")
         wait_until(lambda: queue.finished_job_registry.count == 1, description="RQ knows what ran well")
         assert rq.Worker.count(queue=queue) == 2
         (failed,) = queue.failed_job_registry.get_job_ids()

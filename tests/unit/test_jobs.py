@@ -117,5 +117,5 @@ def test_what_runs_is_what_the_manifest_here_names() -> None:
 def test_a_queue_is_the_projects_unless_it_is_named() -> None:
     """Two deployments on one server, told apart by their key prefix, do not share one."""
     project = home(settings=Settings(key_prefix="test:")).project
-    assert project.queue(PACK) == "test:shop"
+    assert project.queue(PACK) == "evfn:test:shop"
     assert project.queue(replace(PACK, workers=Workers(queue="heavy"))) == "heavy"

@@ -108,7 +108,7 @@ class WorkersSection(Section):
         "A worker whose resident memory is above this is replaced. Default: no limit.",
     )
     queue: Annotated[str | None, forms.QUEUE] = _optional(
-        "The RQ queue of this trigger's jobs, with `isolation: job`. Default: one of the project's name.",
+        "The RQ queue of this trigger's jobs, with `isolation: job`. Default: `evfn:` and the project's name.",
     )
 
 

@@ -39,7 +39,8 @@ NOBODY = timedelta(seconds=5)
 class _Watched:
     """A delivery; `since` when (by the monotonic clock) its mailbox has been as it was `seen` last.
 
-    It is enqueued no sooner than `after`: where a machine did not run it, something has to be mended there first.
+    It is enqueued no sooner than `after`: where a machine did not run it, something has to be mended there first. With
+    `again` RQ may still know of a job that did not run it.
     """
 
     held: Held
@@ -47,6 +48,7 @@ class _Watched:
     seen: Mailbox
     since: float
     enqueued: bool = False
+    again: bool = False
     refusals: int = 0
     after: float = 0.0
 
@@ -182,7 +184,7 @@ class JobPool:
                 if watched.held not in self._watched:
                     continue  # Let go of meanwhile.
                 if await self._judge(boxes, watched, box):
-                    (overdue if watched.enqueued else new).append(watched)
+                    (overdue if watched.again else new).append(watched)
         if new:
             await self._enqueue(new, self._queue.enqueue)
         if overdue:
@@ -257,7 +259,7 @@ class JobPool:
         await asyncio.to_thread(how, jobs)
         now = self._clock.monotonic()
         for each in some:
-            each.enqueued, each.since = True, now
+            each.enqueued, each.again, each.since = True, True, now
 
     def _job(self, held: Held) -> Job:
         settings = self._project.settings
