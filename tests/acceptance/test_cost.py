@@ -1,6 +1,5 @@
 """What evfn costs when nothing happens, that it comes back from nothing, and how quick its commands are."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from own_time import to_its_end, without_core
 from sandbox import Sandbox, wait_until
 
 MEASURED_SECONDS = 10.0
@@ -55,7 +55,6 @@ def best(project: Sandbox, limit: float, *arguments: str) -> float:
 
 def seconds(project: Sandbox, *arguments: str) -> float:
     """Wall time of a command, without that in which it could have run, but others had the core."""
-    began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "evfn_cli", *arguments],
         cwd=project.folder,
@@ -63,16 +62,9 @@ def seconds(project: Sandbox, *arguments: str) -> float:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    took = time.monotonic() - began
-    took -= without_core(process.pid)
+    took = to_its_end(process)
     assert process.wait() == 0
     return took
-
-
-def without_core(pid: int) -> float:
-    """Seconds in which the process could have run, but others had the core."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def test_help_is_quick(project: Sandbox) -> None:
