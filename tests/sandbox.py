@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import command_template
+
 PATIENCE = 20.0
 """Seconds a test waits for something that takes milliseconds; only a broken build waits so long."""
 
@@ -66,9 +68,11 @@ class Sandbox:
         self, *arguments: str, stdin: str | bytes | None = None, expect: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; fails where its exit code is another than expected."""
+        evfn, descriptors = command_template.command(self.environment)
         done = subprocess.run(
-            [sys.executable, "-m", "evfn_cli", *arguments],
+            [*evfn, *arguments],
             cwd=self.folder,
+            pass_fds=descriptors,
             env=self.environment,
             input=stdin.decode("latin-1") if isinstance(stdin, bytes) else stdin,
             capture_output=True,

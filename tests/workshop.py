@@ -163,8 +163,8 @@ class Worker:
         while expected not in self.raw:
             self.pump(deadline, f"{expected!r} in {self.raw!r}")
 
-    def dump_now(self, until: str = "File ") -> None:
-        """Ask for the stack until it is written and shows this."""
+    def dump_now(self, until: str) -> None:
+        """Ask for the stack until it shows this: the ledger says RUNNING a moment before the function is called."""
         deadline = time.monotonic() + PATIENCE
         while until not in self.dump():
             assert time.monotonic() < deadline, f"no {until!r} in {self.dump()!r}"
@@ -172,7 +172,7 @@ class Worker:
             _readable(0.01)
 
     def dump(self) -> str:
-        return os.pread(self.stack, 1 << 16, 0).decode(errors="replace")
+        return os.pread(self.stack, os.fstat(self.stack).st_size, 0).decode(errors="replace")
 
     def close(self) -> None:
         self.control.close()

@@ -79,12 +79,10 @@ def test_a_stuck_function_tells_where_it_is(workshop: Workshop) -> None:
     """SIGUSR1 writes every thread's stack beside the function, which neither notices nor ends by it."""
     worker = workshop.fork("slow", "slow:stubborn")
     worker.hand_over(plain({}))
-    worker.wait_until_running(0)
-    worker.dump_now()
-    assert "in stubborn" in worker.dump()
+    worker.dump_now(until="in stubborn")
     os.ftruncate(worker.stack, 0)
-    worker.dump_now()
-    assert worker.dump().startswith("Current thread") or worker.dump().startswith("Thread")
+    worker.dump_now(until="in stubborn")
+    assert not worker.dump().startswith("\0")
     assert worker.ledger.status(0) is Status.RUNNING
 
 
