@@ -21,7 +21,7 @@ from evfn.broker.watch import Watch
 from evfn.clock import ServerClock
 from evfn.errors import BrokerError
 from evfn.instance_lock import InstanceLock
-from evfn.listener import Listener, Started, Stopping, Warned, Watched
+from evfn.listener import LeaseLost, Listener, Started, Stopping, Warned, Watched
 from evfn.project import OpenedProject, Reopen
 from evfn.services.claimer import Claimer
 from evfn.services.dispatcher import Dispatcher
@@ -34,6 +34,7 @@ from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
 from evfn.services.trimmer import Trimmer
 from evfn.services.watcher import Watcher
+from evfn.vitals import TriggerVitals
 from evfn.workers.template_process import Template
 
 DRAIN = timedelta(seconds=30)
@@ -126,6 +127,11 @@ class Instance:
     def dispatchers(self) -> list[Dispatcher]:
         """One for each trigger that is served now."""
         return self._roster.dispatchers
+
+    @property
+    def vitals(self) -> dict[str, TriggerVitals]:
+        """Every trigger that is served now, by name."""
+        return {each.trigger.name: each.vitals for each in self.dispatchers}
 
     async def run(self, *, until_idle: bool) -> Ended:
         """Serve until told to end, fenced, or (if asked) idle. Raises what stopped a part that must not stop."""
@@ -303,6 +309,7 @@ class Instance:
         for dispatcher in self.dispatchers:
             dispatcher.abort()
         if not self._ending.done():
+            self._listener.tell(LeaseLost(why))
             self._warn(why)
             self.end(Ended.FENCED, "fenced")
 

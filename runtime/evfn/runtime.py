@@ -10,6 +10,7 @@ from evfn.instance import Ended, Instance
 from evfn.listener import Listener, Warned
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
+from evfn.vitals import Vitals
 from evfn.workers.template_process import Template
 
 __all__ = ["Ended", "Place", "Runtime"]
@@ -34,16 +35,25 @@ class Runtime:
         self._reopen = reopen
         self._place = place
         self._listener = listener
-        self._clock = ServerClock(clock or SystemClock())
+        self.clock = ServerClock(clock or SystemClock())
+        """The server's wall time, once it has said something."""
         self._instance: Instance | None = None
         self._stop: Ended | None = None
         self._cause = ""
         self._served: set[tuple[str, str]] = set()
+        self._connections: tuple[Connection, ...] = ()
+
+    @property
+    def vitals(self) -> Vitals:
+        """How the instance of this moment stands."""
+        triggers = {} if self._instance is None else self._instance.vitals
+        return Vitals(triggers, sum(each.lost for each in self._connections))
 
     async def run(self, *, until_idle: bool = False) -> Ended:
         """Serve until stopped; returns why it ended. Raises BrokerError where the server is not usable at all."""
-        connection = await Connection.open(self._place.server, clock=self._clock)
-        heart = await Connection.open(self._place.server, clock=self._clock)
+        connection = await Connection.open(self._place.server, clock=self.clock)
+        heart = await Connection.open(self._place.server, clock=self.clock)
+        self._connections = (connection, heart)
         template = Template()
         tries = 0
         began = False
@@ -57,7 +67,7 @@ class Runtime:
                     heart,
                     template,
                     self._listener,
-                    self._clock,
+                    self.clock,
                     None if self._reopen is None else self._read_anew,
                     self._served,
                 )
@@ -76,7 +86,7 @@ class Runtime:
                     if str(error) != said:
                         said = str(error)
                         self._listener.tell(Warned(f"{said}; trying again until it does"))
-                    await self._clock.sleep(later(tries, random()))
+                    await self.clock.sleep(later(tries, random()))
                     tries += 1
                     continue
                 tries, began, said = 0, True, ""

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from evfn.broker.group import Entry, Source
 from evfn.broker.limits import too_large
 from evfn.clock import Clock
-from evfn.listener import Happening, Invoked, Listener, SucceededMany
+from evfn.listener import Happening, Invoked, Listener, SucceededMany, stored_ms
+from evfn.listener import Interrupted as CutShort
 from evfn.outcome import Failure, Interrupted, Outcome, Rejected, Succeeded
 from evfn.services import settling
 from evfn.services.held import Held, held_of
@@ -56,9 +57,9 @@ class Verdicts:
         for (subscription, source), group in by_place.items():
             happenings: list[Happening] = []
             if len(group) == 1:
-                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
+                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), took))
             else:
-                happenings.append(SucceededMany(self.trigger.name, len(group)))
+                happenings.append(SucceededMany(self.trigger.name, len(group), took, _stored_ms(source, group)))
             entries, plain = self._report_successes(group, took) if self._followed else ([], group)
             counters: Counter[str] = Counter()
             if plain:
@@ -72,6 +73,7 @@ class Verdicts:
         """An attempt ended with something to decide on."""
         held = held_of(delivery)
         if isinstance(outcome, Interrupted):
+            self._listener.tell(CutShort(self.trigger.name))
             self._again(held)
             return
         if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
@@ -149,3 +151,12 @@ class Verdicts:
                 self.trigger.name,
                 f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
             )
+
+
+def _stored_ms(source: Source, group: list[Held]) -> tuple[int, int] | None:
+    """When the first and the last of them were stored, replayed events left out."""
+    if source is Source.TOPIC:
+        # In their order, but for what was claimed; and nobody looks at each one on this way.
+        group = [group[0], group[-1]]
+    times = [each for held in group if (each := stored_ms(held.stream_id, held.invocation_id)) is not None]
+    return (min(times), max(times)) if times else None
