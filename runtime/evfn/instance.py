@@ -34,6 +34,7 @@ from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
 from evfn.services.trimmer import Trimmer
 from evfn.services.watcher import Watcher
+from evfn.tracing.tracer import Tracer
 from evfn.vitals import TriggerVitals
 from evfn.workers.template_process import Template
 
@@ -65,6 +66,7 @@ class Instance:
         clock: ServerClock,
         reopen: Reopen | None,
         served: set[tuple[str, str]],
+        tracer: Tracer | None = None,
     ) -> None:
         self.id = f"{uuid.uuid4().hex[:12]}"
         project = opened.project
@@ -116,6 +118,7 @@ class Instance:
             served,
             on_due=self._promoter.expect,
             on_end=self._duty_ended,
+            tracer=tracer,
         )
         self._cause = ""
         self._abort = False

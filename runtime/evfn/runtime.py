@@ -1,5 +1,9 @@
 """Runs a project: an instance, and after a lost lease the next one."""
 
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from random import random
 
@@ -10,6 +14,8 @@ from evfn.instance import Ended, Instance
 from evfn.listener import Listener, Warned
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
+from evfn.tracing import environment
+from evfn.tracing.tracer import Tracer
 from evfn.vitals import Vitals
 from evfn.workers.template_process import Template
 
@@ -19,7 +25,8 @@ __all__ = ["Ended", "Place", "Runtime"]
 class Runtime:
     """The composition root. `drain` and `abort` are for signal handlers: they only say what shall happen.
 
-    With `reopen`, edits of the project take effect while it runs.
+    With `reopen`, edits of the project take effect while it runs. `tracer` makes the spans of attempts; by default the
+    one that the environment asks for, if it does.
     """
 
     def __init__(
@@ -30,9 +37,11 @@ class Runtime:
         clock: Clock | None = None,
         *,
         reopen: Reopen | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._opened = opened
         self._reopen = reopen
+        self._tracer = tracer
         self._place = place
         self._listener = listener
         self.clock = ServerClock(clock or SystemClock())
@@ -55,6 +64,8 @@ class Runtime:
         heart = await Connection.open(self._place.server, clock=self.clock)
         self._connections = (connection, heart)
         template = Template()
+        name = self._opened.project.name
+        tracer = self._tracer or environment.tracer(os.environ, name, SystemClock(), self._warner())
         tries = 0
         began = False
         said = ""
@@ -70,6 +81,7 @@ class Runtime:
                     self.clock,
                     None if self._reopen is None else self._read_anew,
                     self._served,
+                    tracer,
                 )
                 if self._stop is not None:
                     self._instance.end(self._stop, self._cause)
@@ -96,6 +108,18 @@ class Runtime:
             await template.stop()
             await connection.close()
             await heart.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
+
+    def _warner(self) -> Callable[[str], None]:
+        """Tells a warning, whatever thread it comes from."""
+        loop = asyncio.get_running_loop()
+
+        def warn(text: str) -> None:
+            with suppress(RuntimeError):  # The loop is closed: nobody listens any more.
+                loop.call_soon_threadsafe(self._listener.tell, Warned(text))
+
+        return warn
 
     def _read_anew(self) -> OpenedProject:
         """An instance that follows one whose lease was lost begins with what was read last."""

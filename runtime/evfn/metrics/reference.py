@@ -50,8 +50,8 @@ its dead letter, by the server's clock, waiting and retries included. Events tha
 emit are taken as spread evenly between the first and the last of them. A dead letter that is redriven counts again,
 with its whole age; a replayed event does not count.
 
-**`evfn_cold_start_duration_seconds`** is from the wish for a worker to its function being loaded: a few milliseconds
-where a loaded template is forked, all that the function imports where not.
+**`evfn_cold_start_duration_seconds`** is from the wish for a worker to its function being loaded: a fork takes a few
+milliseconds, what the function imports takes the rest.
 
 **`evfn_oldest_event_age_seconds`** looks at what is not delivered or not settled. What waits for a retry has its own
 time, and is counted by `evfn_due_events`.

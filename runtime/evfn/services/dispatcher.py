@@ -39,6 +39,7 @@ from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.services.verdicts import Verdicts
 from evfn.settlement import RetryAt
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import DataMode, Trigger
 from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
@@ -83,6 +84,7 @@ class Dispatcher:
         clock: Clock,
         random: Callable[[], float],
         on_due: Callable[[Subscription, int], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self.trigger = trigger
         self.subscriptions: dict[str, Subscription] = {}
@@ -99,6 +101,7 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._on_due = on_due
+        self._tracer = tracer
         self.known = asyncio.Event()
         self._awake = asyncio.Event()
         self._draining = False
@@ -118,6 +121,7 @@ class Dispatcher:
             random,
             again=lambda held: self._submit([held]),
             give_back=lambda held: self._give_back([held]),
+            tracer=tracer,
         )
 
     # --- what others tell it -------------------------------------------------------------------------------------
@@ -364,6 +368,10 @@ class Dispatcher:
     def _submit(self, held: list[Held]) -> None:
         # The state may have changed while entries were on their way.
         if self.takes:
+            if self._tracer is not None:
+                for each in held:
+                    each.span = self._tracer.begin(self.trigger, each)
+                    each.traceparent = str(each.span.own)
             self.serving.submit(held)
         else:
             self._give_back(held)

@@ -15,7 +15,8 @@ from evfn.services.held import Held, held_of
 from evfn.services.reports import Reports
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
-from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
+from evfn.settlement import Ack, DeadLetter, Release, RetryAt, Settlement, settle
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import Trigger
 from evfn.workers.delivery import Delivery
 
@@ -36,6 +37,7 @@ class Verdicts:
         *,
         again: Callable[[Held], None],
         give_back: Callable[[Held], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self.trigger = trigger
         self._followed = followed
@@ -46,6 +48,7 @@ class Verdicts:
         self._random = random
         self._again = again
         self._give_back = give_back
+        self._tracer = tracer
         self._unemitted_shown = ""
 
     def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
@@ -54,6 +57,8 @@ class Verdicts:
         for delivery in deliveries:
             held = held_of(delivery)
             by_place[held.subscription, held.source].append(held)
+            if held.span is not None:
+                self._span_ends(held, settling.SUCCEEDED, Ack())
         for (subscription, source), group in by_place.items():
             happenings: list[Happening] = []
             if len(group) == 1:
@@ -74,6 +79,7 @@ class Verdicts:
         held = held_of(delivery)
         if isinstance(outcome, Interrupted):
             self._listener.tell(CutShort(self.trigger.name))
+            self._span_ends(held, outcome, None)
             self._again(held)
             return
         if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
@@ -87,6 +93,7 @@ class Verdicts:
             now=now,
             random=self._random(),
         )
+        self._span_ends(held, outcome, decision)
         counters = {"delivered": 1} if held.opens else {}
         traced = None
         if held in self._followed and not isinstance(decision, Release):
@@ -113,6 +120,11 @@ class Verdicts:
         )
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _span_ends(self, held: Held, outcome: Outcome, what: Settlement | None) -> None:
+        if self._tracer is not None and held.span is not None:
+            self._tracer.end(held.span, self.trigger, held, outcome, what)
+            held.span = held.traceparent = held.ran_ns = None
 
     def _invoked(
         self, held: Held, outcome: Outcome, decision: Ack | RetryAt | DeadLetter, took: timedelta | None

@@ -119,7 +119,7 @@ class Member:
             Work(
                 frame.number,
                 [
-                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields)
+                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields, d.traceparent)
                     for slot, d in enumerate(deliveries, first)
                 ],
             )
@@ -235,7 +235,10 @@ class Member:
         self.held -= len(ended)
         now_ns = int(self._pool.clock.monotonic() * 1e9)
         for delivery, outcome, slot in ended:
-            ran_ns = max(0, now_ns - self.worker.ledger.started_ns(slot))
+            started_ns = self.worker.ledger.started_ns(slot)
+            if delivery.traceparent is not None:
+                delivery.ran_ns = self.worker.ledger.ran_ns(slot) or (started_ns, now_ns)
+            ran_ns = max(0, now_ns - started_ns)
             self._pool.owner.ended(delivery, outcome, timedelta(microseconds=ran_ns / 1000))
         self._pool.accounted(len(ended))
 
@@ -256,6 +259,8 @@ class Member:
         return timedelta(microseconds=ran_ns / (running - frame.first) / 1000)
 
     def _done(self, frame: Frame, took: timedelta | None = None) -> None:
+        if frame.traced:
+            frame.time_done(self.worker.ledger)
         done = frame.take_done(self.worker.ledger)
         if done:
             self.held -= len(done)
