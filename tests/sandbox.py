@@ -103,12 +103,14 @@ class Sandbox:
         return [json.loads(self.evfn("dlq", "show", trigger, each, "--json").stdout) for each in names]
 
     @contextmanager
-    def running(self, *arguments: str, ready: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
+    def running(
+        self, *arguments: str, ready: bool = True, command: str = "run", says: bytes = b"watching"
+    ) -> Iterator["subprocess.Popen[bytes]"]:
         """`evfn run` in the background, as a rule ready when the block begins, ended with it."""
         log = self.folder / f"run-{time.monotonic_ns()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "evfn_cli", "run", *arguments],
+                [sys.executable, "-m", "evfn_cli", command, *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=output,
@@ -118,8 +120,8 @@ class Sandbox:
         self.log = log
         try:
             wait_until(
-                lambda: not ready or process.poll() is not None or b"watching" in log.read_bytes(),
-                description="evfn run says watching",
+                lambda: not ready or process.poll() is not None or says in log.read_bytes(),
+                description=f"evfn {command} says {says!r}",
             )
             yield process
         finally:

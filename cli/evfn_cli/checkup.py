@@ -1,7 +1,7 @@
 """What `evfn doctor` and the start of `evfn run` say of the server."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,16 @@ async def _answers(connection: Connection) -> None:
         await connection.ping()
 
 
-async def warn_of_grave(connection: Connection) -> None:
+async def warn_of_grave(
+    connection: Connection, warn: Callable[[str], None] = lambda text: say(f"warning: {text}")
+) -> None:
     """One line for each thing that breaks a promise, as far as one INFO tells; none where it tells nothing."""
     try:
         facts = of_information(await information(connection), embedded=False)
     except BrokerUnavailable:
         return
     for each in grave_at_start(facts):
-        say(escape(f"warning: {each.what}: {each.means}; {each.remedy} (evfn doctor says more)"))
+        warn(escape(f"{each.what}: {each.means}; {each.remedy} (evfn doctor says more)"))
 
 
 def show(found: Sequence[Finding]) -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
 import signal
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import click
 
@@ -15,7 +13,7 @@ from evfn import instance_lock
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
 from evfn.listener import TriggerState
-from evfn.project import OpenedProject, prepare_state
+from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn_cli import editor_schema
 from evfn_cli.checkup import warn_of_grave
@@ -25,8 +23,7 @@ from evfn_cli.render import out, say
 from evfn_cli.server import again, ready, server_url
 from evfn_cli.snapshot import snapshot
 from evfn_cli.states import States
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from evfn_cli.stopping import Stopping
 
 
 class Run:
@@ -39,30 +36,12 @@ class Run:
         self._reload = reload
         self._log = Log(self._write, opened.location.folder)
         self._states = States(opened.location.state, self._log)
-        self._runtime: Runtime | None = None
-        self._signal: signal.Signals | None = None
+        self._stopping = Stopping(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         self._silent = False
 
     async def run(self) -> int:
         """Until it ends by itself or by a signal; returns the exit code, or dies of the signal that aborted it."""
-        loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number, main)
-        try:
-            code = await self._serve()
-        except asyncio.CancelledError:
-            if self._signal is None:
-                raise
-            code = None
-        finally:
-            self._states.forget()
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
-        if code is None and self._signal is not None:
-            signal.signal(self._signal, signal.SIG_DFL)
-            os.kill(os.getpid(), self._signal)
-        return code or 0
+        return await self._stopping.during(self._serve, self._states.forget)
 
     async def _serve(self) -> int | None:
         location = self._opened.location
@@ -75,15 +54,15 @@ class Run:
             await self._wait_for(url)
             definition = (location.manifest, location.env_file) if self._reload else ()
             place = Place(location.folder, location.functions, location.state, url, definition)
-            self._runtime = Runtime(
-                OpenedProject(self._opened.project, self._opened.env_file),
+            runtime = self._stopping.runtime = Runtime(
+                self._opened.definition,
                 place,
                 self._states,
                 reopen=partial(reopen, location) if self._reload else None,
             )
             ticking = asyncio.create_task(self._tick())
             try:
-                ended = await self._runtime.run(until_idle=self._until_idle)
+                ended = await runtime.run(until_idle=self._until_idle)
             finally:
                 ticking.cancel()
                 self._log.flush()
@@ -91,7 +70,9 @@ class Run:
                 return None
             if self._as_json:
                 await self._print_status(url)
-        return self._outcome() if ended is Ended.IDLE else 0
+        if ended is Ended.IDLE:
+            return self._outcome()
+        return 1 if ended is Ended.OVERDUE else 0
 
     def _outcome(self) -> int:
         """The exit code of a run that came to its end: events of a broken trigger were not even tried."""
@@ -126,16 +107,6 @@ class Run:
         while True:
             await SystemClock().sleep(timedelta(seconds=MOMENT_SECONDS / 2))
             self._log.tick()
-
-    def _signalled(self, number: signal.Signals, main: "asyncio.Task[Any] | None") -> None:
-        first, self._signal = self._signal is None, signal.Signals(number)
-        if self._runtime is None:
-            if main is not None:
-                main.cancel()
-        elif first:
-            self._runtime.drain(self._signal.name)
-        else:
-            self._runtime.abort()
 
     def _write(self, line: str) -> None:
         if self._silent:

@@ -4,6 +4,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("evfn init my-project", "evfn init --name climate"),
     "check": ("evfn check",),
     "run": ("evfn run", "evfn run --until-idle", "evfn run --redis redis://localhost:6379"),
+    "serve": (
+        "evfn serve --redis redis://localhost:6379",
+        "evfn serve --redis redis://localhost:6379 --drain-timeout 2m",
+    ),
     "emit": (
         """evfn emit readings.temperature '{"station":"x","celsius":31,"at":"now"}'""",
         "evfn emit readings.temperature --file events/sf-temps-2010.ndjson",

@@ -16,15 +16,19 @@ from evfn.listener import (
     FilterFailed,
     Happening,
     Invoked,
+    LeaseLost,
+    LeaseUncertain,
     NotReloaded,
     Reloaded,
     Started,
     StateChanged,
+    Stopped,
     Stopping,
     SucceededMany,
     TriggersChanged,
     TriggerState,
     Unbound,
+    Unreachable,
     Warned,
     Watched,
 )
@@ -94,6 +98,16 @@ class Log:
                 told = ": warning: " in text.partition("\n")[0]
                 prefix = "" if told else click.style("warning: ", fg="yellow")
                 self._line(trigger or "evfn", prefix + escape_lines(text))
+            case Unreachable(problem):
+                self._warned(f"{problem}; trying again until it does")
+            case LeaseUncertain(problem):
+                self._warned(
+                    "the lease is renewed again"
+                    if problem is None
+                    else f"the lease is not renewed: {problem}; trying until it is"
+                )
+            case LeaseLost(why):
+                self._warned(why)
             case Reloaded(triggers, dead):
                 self._reloaded(triggers, dead)
             case NotReloaded():
@@ -119,6 +133,8 @@ class Log:
                     else "; again to abort"
                 )
                 self._line("evfn", f"{escape(cause)}: taking nothing new{rest}")
+            case Stopped(_, interrupted) if interrupted:
+                self._line("evfn", f"{interrupted} still ran and were killed: they are delivered again")
 
     def tick(self) -> None:
         """To be called about once a moment: prints the counts of the last one, and lines may appear again."""
@@ -235,6 +251,9 @@ class Log:
             self._line(changed.trigger, click.style(changed.state.value, fg="red") + problem + place)
             if changed.traceback:
                 self._block(changed.trigger, changed.traceback)
+
+    def _warned(self, text: str) -> None:
+        self._line("evfn", click.style("warning: ", fg="yellow") + escape_lines(text))
 
     def _block(self, trigger: str, text: str) -> None:
         for line in escape_lines(text).replace(self._folder, "").splitlines():

@@ -23,6 +23,7 @@ GROUPS = {
         "init": "Make a new project that runs.",
         "check": "Validate the manifest and its functions.",
         "run": "Run this project's functions as events arrive.",
+        "serve": "Run this project's functions on a server.",
     },
     "Events": {
         "emit": "Publish one event, or many from a file.",

@@ -1,7 +1,7 @@
 """The project a command works on: found, its manifest read, its warnings said."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,11 @@ class Opened:
     project: Project
     env_file: Mapping[str, str]
 
+    @property
+    def definition(self) -> OpenedProject:
+        """What an instance is built from."""
+        return OpenedProject(self.project, self.env_file)
+
     def trigger(self, name: str) -> Trigger:
         """Raises UsageError, naming the nearest one, for a trigger that the manifest does not have."""
         from evfn.nearest import did_you_mean
@@ -36,12 +41,14 @@ class Opened:
         return found[name]
 
 
-def open_project(context: click.Context, *, filters: bool = True) -> Opened:
+def open_project(
+    context: click.Context, *, filters: bool = True, tell: Callable[[str], None] = lambda text: say(escape_lines(text))
+) -> Opened:
     """Find the project and read its manifest. Raises UsageError, ManifestError with every mistake, EnvFileError.
 
-    A command that runs no filter goes without `filters`, and without warnings.
+    A command that runs no filter goes without `filters`, and without warnings, of which `tell` gets each.
     """
-    return _open(locate(choices(context), here=Path.cwd(), environ=os.environ), filters=filters, warn=filters)
+    return _open(locate(choices(context), here=Path.cwd(), environ=os.environ), filters, tell if filters else None)
 
 
 def open_routes(context: click.Context) -> Opened:
@@ -53,7 +60,7 @@ def open_routes(context: click.Context) -> Opened:
     project = route_cache.read(location, os.environ)
     if project is not None:
         return Opened(location, project, {})
-    opened = _open(location, warn=False)
+    opened = _open(location, True, None)
     route_cache.write(location, os.environ, opened.project)
     return opened
 
@@ -63,11 +70,11 @@ def reopen(location: Location) -> OpenedProject:
     return _read(location, filters=True)
 
 
-def _open(location: Location, *, filters: bool = True, warn: bool) -> Opened:
+def _open(location: Location, filters: bool, tell: Callable[[str], None] | None) -> Opened:
     read = _read(location, filters=filters)
-    if warn:
+    if tell is not None:
         for warning in read.warnings:
-            say(escape_lines(warning))
+            tell(warning)
     return Opened(location, read.project, read.env_file)
 
 

@@ -62,10 +62,11 @@ def same_project(context: click.Context) -> str:
 
 
 def name_variables(command: click.Command, prefix: str) -> None:
-    """Give every option of a command its variable: `--until-idle` of `run` has EVFN_RUN_UNTIL_IDLE."""
+    """Give every option of a command its variable, where it has none yet: `--until-idle` of `run` has
+    EVFN_RUN_UNTIL_IDLE."""
     shared = {flag for flag, *_ in OPTIONS}
     for each in command.params:
-        if isinstance(each, click.Option) and not shared & {*each.opts}:
+        if isinstance(each, click.Option) and each.envvar is None and not shared & {*each.opts}:
             flag = max(each.opts, key=len).lstrip("-")
             each.envvar = f"{prefix}_{flag.replace('-', '_').upper()}"
     if isinstance(command, click.Group):

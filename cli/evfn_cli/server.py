@@ -71,8 +71,10 @@ async def connected(opened: Opened) -> AsyncIterator[Connection]:
             await connection.close()
 
 
-async def ready(connection: Connection, patience: timedelta | None = None) -> None:
-    """Wait until the server serves, for ever or this long, and soon say what for.
+async def ready(
+    connection: Connection, patience: timedelta | None = None, *, tell: Callable[[str], None] = say
+) -> None:
+    """Wait until the server serves, for ever or this long, and soon tell what for.
 
     Raises BrokerError where it cannot be used, BrokerUnavailable when the time is up.
     """
@@ -80,7 +82,7 @@ async def ready(connection: Connection, patience: timedelta | None = None) -> No
         await connection.wait_ready(UNSAID)
     except BrokerUnavailable as error:
         left = None if patience is None else patience - UNSAID
-        say(f"{escape(str(error))}; trying again {'until it does' if left is None else f'for {left.seconds} s'}")
+        tell(f"{escape(str(error))}; trying again {'until it does' if left is None else f'for {left.seconds} s'}")
         await connection.wait_ready(left)
 
 

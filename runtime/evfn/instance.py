@@ -21,7 +21,7 @@ from evfn.broker.watch import Watch
 from evfn.clock import ServerClock
 from evfn.errors import BrokerError
 from evfn.instance_lock import InstanceLock
-from evfn.listener import LeaseLost, Listener, Started, Stopping, Warned, Watched
+from evfn.listener import LeaseLost, LeaseUncertain, Listener, Started, Stopped, Stopping, Warned, Watched
 from evfn.project import OpenedProject, Reopen
 from evfn.services.claimer import Claimer
 from evfn.services.dispatcher import Dispatcher
@@ -39,7 +39,7 @@ from evfn.vitals import TriggerVitals
 from evfn.workers.template_process import Template
 
 DRAIN = timedelta(seconds=30)
-"""How long running functions get to finish after the first signal."""
+"""How long running functions get to finish after the first signal, unless somebody says otherwise."""
 IDLE_LOOK = timedelta(milliseconds=50)
 
 
@@ -48,6 +48,8 @@ class Ended(Enum):
 
     IDLE = "idle"
     DRAINED = "drained"
+    OVERDUE = "overdue"
+    """Drained, but what still ran when the time for it was up was killed."""
     ABORTED = "aborted"
     FENCED = "fenced"
 
@@ -66,6 +68,9 @@ class Instance:
         clock: ServerClock,
         reopen: Reopen | None,
         served: set[tuple[str, str]],
+        *,
+        watch: bool,
+        drain: timedelta,
         tracer: Tracer | None = None,
     ) -> None:
         self.id = f"{uuid.uuid4().hex[:12]}"
@@ -76,7 +81,7 @@ class Instance:
         self._keys = keys
         self._listener = listener
         self._clock = clock
-        self._reopen = reopen
+        self._patience = drain
         self._instances = Instances(connection, keys, clock)
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         draw = random.Random().random
@@ -120,7 +125,20 @@ class Instance:
             on_end=self._duty_ended,
             tracer=tracer,
         )
+        self._reloader = None
+        if reopen is not None:
+            self._reloader = Reloader(
+                self._roster,
+                reopen,
+                place.definition,
+                place.functions_dir,
+                listener,
+                clock,
+                self._claimer.look_soon,
+                watch=watch,
+            )
         self._cause = ""
+        self._interrupted = 0
         self._abort = False
         self._lost = False
         self.began = False
@@ -158,6 +176,11 @@ class Instance:
         if not self._ending.done():
             self._ending.set_result(how)
 
+    def reload(self, cause: str) -> None:
+        """Read manifest, `.env` and functions anew, where this instance may."""
+        if self._reloader is not None:
+            self._reloader.ask(cause)
+
     async def _serve(self, *, until_idle: bool) -> Ended:
         await self._roster.fill()
         if self._roster.has_patterns and await is_slow(self._connection):
@@ -191,17 +214,8 @@ class Instance:
             foreign_trims.run(),
             self._roster.keep_discovering(),
         ]
-        if self._reopen is not None:
-            reloader = Reloader(
-                self._roster,
-                self._reopen,
-                self._place.definition,
-                self._place.functions_dir,
-                self._listener,
-                self._clock,
-                self._claimer.look_soon,
-            )
-            duties.append(reloader.run(loads))
+        if self._reloader is not None:
+            duties.append(self._reloader.run(loads))
         if until_idle:
             duties.append(self._end_when_idle(loads))
         tasks = [asyncio.create_task(duty) for duty in duties]
@@ -214,7 +228,11 @@ class Instance:
             # One that gave up is dead for others at once, too, with all it held.
             if how is Ended.FENCED or not self._lost:
                 await self._deregister()
-            return Ended.ABORTED if self._abort else how
+            if how is not Ended.FENCED:
+                self._listener.tell(Stopped(self._cause, self._interrupted))
+            if self._abort:
+                return Ended.ABORTED
+            return Ended.OVERDUE if self._interrupted else how
         finally:
             for task in [loads, *tasks]:
                 task.cancel()
@@ -275,11 +293,12 @@ class Instance:
             self._listener.tell(Stopping(self._cause, running))
         for dispatcher in self.dispatchers:
             dispatcher.drain()
-        deadline = self._clock.monotonic() + (DRAIN.total_seconds() if how is not Ended.ABORTED else 0.0)
+        deadline = self._clock.monotonic() + (self._patience.total_seconds() if how is not Ended.ABORTED else 0.0)
         killed = False
         while any(dispatcher.unsettled for dispatcher in self.dispatchers):
             if not killed and self._clock.monotonic() >= deadline:
                 killed = True
+                self._interrupted = sum(dispatcher.running for dispatcher in self.dispatchers)
                 for dispatcher in self.dispatchers:
                     dispatcher.abort()
             if self._lost or (killed and self._clock.monotonic() >= deadline + 5):
@@ -313,7 +332,6 @@ class Instance:
             dispatcher.abort()
         if not self._ending.done():
             self._listener.tell(LeaseLost(why))
-            self._warn(why)
             self.end(Ended.FENCED, "fenced")
 
     def _duty_ended(self, task: asyncio.Task[None]) -> None:
@@ -333,10 +351,7 @@ class Instance:
         )
 
     def _beats_fail(self, problem: str | None) -> None:
-        if problem is None:
-            self._warn("the lease is renewed again")
-        else:
-            self._warn(f"the lease is not renewed: {problem}; trying until it is")
+        self._listener.tell(LeaseUncertain(problem))
 
     def _watched(self) -> tuple[Watched, ...]:
         triggers = self._roster.project.triggers

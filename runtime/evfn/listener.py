@@ -168,10 +168,39 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The server lets no instance begin, or this one not go on: why. It is tried until it does."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseUncertain:
+    """Beats fail, and why: the lease may lapse. With None they succeed again."""
+
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseLost:
     """What runs here is killed and settled by others; a new instance begins, as `Started` tells."""
 
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reloading:
+    """Somebody asked for manifest, `.env` and functions to be read anew. `cause` names the signal."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadEnded:
+    """All that `Reloading` asked for is decided; what came of it was told before. `refused` where some of it is not
+    used."""
+
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +247,15 @@ class Stopping:
     running: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Everything is let go of. `interrupted` invocations were killed when the time for them was up, or by an abort;
+    they are delivered again, no attempt burnt."""
+
+    cause: str
+    interrupted: int
+
+
 Happening = (
     Started
     | StateChanged
@@ -231,15 +269,32 @@ Happening = (
     | Captured
     | FilterFailed
     | Warned
+    | Unreachable
+    | LeaseUncertain
     | LeaseLost
+    | Reloading
+    | ReloadEnded
     | Reloaded
     | NotReloaded
     | TriggersChanged
     | Unbound
     | Stopping
+    | Stopped
 )
 
 
 class Listener(Protocol):
     def tell(self, happening: Happening) -> None:
         """Take note; never raises and never blocks."""
+
+
+class Listeners:
+    """Tells several, in their order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def tell(self, happening: Happening) -> None:
+        """Pass it on to all."""
+        for each in self._listeners:
+            each.tell(happening)

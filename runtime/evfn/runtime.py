@@ -5,28 +5,31 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from random import random
 
 from evfn.broker.connection import Connection, later
 from evfn.clock import Clock, ServerClock, SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
-from evfn.instance import Ended, Instance
-from evfn.listener import Listener, Warned
+from evfn.instance import DRAIN, Ended, Instance
+from evfn.listener import Listener, Stopped, Unreachable, Warned
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
 from evfn.tracing import environment
 from evfn.tracing.tracer import Tracer
+from evfn.trigger import Project
 from evfn.vitals import Vitals
 from evfn.workers.template_process import Template
 
-__all__ = ["Ended", "Place", "Runtime"]
+__all__ = ["DRAIN", "Ended", "Place", "Runtime"]
 
 
 class Runtime:
-    """The composition root. `drain` and `abort` are for signal handlers: they only say what shall happen.
+    """The composition root. `drain`, `abort` and `reload` are for signal handlers: they only say what shall happen.
 
-    With `reopen`, edits of the project take effect while it runs. `tracer` makes the spans of attempts; by default the
-    one that the environment asks for, if it does.
+    With `reopen`, edits of the project take effect while it runs: at once where it is to `watch` the files, else when
+    `reload` is called. `patience` is how long a drain lets functions run. `tracer` makes the spans of
+    attempts; by default the one that the environment asks for, if it does.
     """
 
     def __init__(
@@ -37,10 +40,14 @@ class Runtime:
         clock: Clock | None = None,
         *,
         reopen: Reopen | None = None,
+        watch: bool = True,
+        patience: timedelta = DRAIN,
         tracer: Tracer | None = None,
     ) -> None:
         self._opened = opened
         self._reopen = reopen
+        self._watch = watch
+        self._patience = patience
         self._tracer = tracer
         self._place = place
         self._listener = listener
@@ -49,6 +56,7 @@ class Runtime:
         self._instance: Instance | None = None
         self._stop: Ended | None = None
         self._cause = ""
+        self._reload = ""
         self._served: set[tuple[str, str]] = set()
         self._connections: tuple[Connection, ...] = ()
 
@@ -81,8 +89,13 @@ class Runtime:
                     self.clock,
                     None if self._reopen is None else self._read_anew,
                     self._served,
-                    tracer,
+                    watch=self._watch,
+                    drain=self._patience,
+                    tracer=tracer,
                 )
+                if self._reload:
+                    self._instance.reload(self._reload)
+                    self._reload = ""
                 if self._stop is not None:
                     self._instance.end(self._stop, self._cause)
                 try:
@@ -94,10 +107,11 @@ class Runtime:
                     if not began and not isinstance(error, BrokerUnavailable):
                         raise
                     if self._stop is not None:
+                        self._listener.tell(Stopped(self._cause, 0))
                         return self._stop
                     if str(error) != said:
                         said = str(error)
-                        self._listener.tell(Warned(f"{said}; trying again until it does"))
+                        self._listener.tell(Unreachable(said))
                     await self.clock.sleep(later(tries, random()))
                     tries += 1
                     continue
@@ -131,11 +145,23 @@ class Runtime:
         self._opened = replace(opened, project=replace(opened.project, name=first.name, settings=first.settings))
         return opened
 
+    @property
+    def project(self) -> Project:
+        """As it was read last, and could be used."""
+        return self._opened.project
+
     def drain(self, cause: str) -> None:
         """First signal: finish what runs, take nothing new."""
         self._stop, self._cause = Ended.DRAINED, cause
         if self._instance is not None:
             self._instance.end(Ended.DRAINED, cause)
+
+    def reload(self, cause: str) -> None:
+        """Read manifest, `.env` and functions anew; what cannot be used leaves everything as it was."""
+        if self._instance is None:
+            self._reload = cause
+        else:
+            self._instance.reload(cause)
 
     def abort(self) -> None:
         """Second signal: stop now."""

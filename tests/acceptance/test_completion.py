@@ -28,7 +28,7 @@ triggers:
     function: store
 """
 COMMANDS = [
-    *["init", "check", "run", "emit", "invoke", "replay"],
+    *["init", "check", "run", "serve", "emit", "invoke", "replay"],
     *["tail", "status", "doctor", "dlq", "forget", "schema", "completion"],
 ]
 
@@ -84,7 +84,7 @@ def ask(project: Sandbox, shell: str, **variables: str) -> subprocess.CompletedP
     ("line", "offered"),
     [
         ("evfn ", COMMANDS),
-        ("evfn s", ["status", "schema"]),
+        ("evfn s", ["serve", "status", "schema"]),
         ("evfn dlq ", ["ls", "purge", "redrive", "show"]),
         ("evfn dlq show ", ["heat-alert", "store"]),
         ("evfn dlq redrive h", ["heat-alert"]),

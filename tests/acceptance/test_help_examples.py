@@ -19,6 +19,8 @@ ALL = [line for lines in EXAMPLES.values() for line in lines]
 NOT_RUN = {
     "evfn run": "does not end by itself",
     "evfn run --redis redis://localhost:6379": "the address is that of the reader's own server",
+    "evfn serve --redis redis://localhost:6379": "the address is that of the reader's own server",
+    "evfn serve --redis redis://localhost:6379 --drain-timeout 2m": "the same",
     "evfn tail 'readings.*' --from 10m": "does not end by itself",
     "evfn status --watch": "does not end by itself",
     "evfn dlq show quality --json | evfn invoke quality --event - --debug": "waits for a person",

@@ -79,7 +79,6 @@ UNCOVERED = {
     "doctor` says so",
     "F51": "`isolation: job` is not built yet",
     "F54": "there is no HTTP ingress yet",
-    "F55": "there is no HTTP ingress yet",
 }
 """Why there is no test."""
 PARTLY = {

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from evfn.client import AsyncClient
 from evfn.metrics import CONTENT_TYPE, Metrics
@@ -23,7 +22,7 @@ from evfn.project import OpenedProject
 from evfn.retry import RetryPolicy
 from evfn.runtime import Place, Runtime
 from evfn.trigger import Project, StartAt, Trigger, Workers
-from promtool import promtool
+from scrape import Scrape, promtool
 from servers import RealServer
 
 FUNCTIONS = """
@@ -86,7 +85,7 @@ async def running(server: RealServer) -> AsyncIterator[Metrics]:
     (folder / "functions").mkdir()
     (folder / "state").mkdir()
     (folder / "functions" / "shop.py").write_text(FUNCTIONS)
-    metrics = Metrics(PROJECT, server.url)
+    metrics = Metrics(PROJECT, server.url, ready=lambda: True)
     place = Place(folder, folder / "functions", folder / "state", server.url)
     runtime = Runtime(OpenedProject(PROJECT, {}), place, metrics)
     metrics.watch(runtime)
@@ -98,22 +97,6 @@ async def running(server: RealServer) -> AsyncIterator[Metrics]:
         await asyncio.gather(serving, return_exceptions=True)
         await metrics.close()
         shutil.rmtree(folder)
-
-
-class Scrape:
-    """Samples of one scrape by their series: `name{label=value,…}` without the quotes."""
-
-    def __init__(self, body: bytes) -> None:
-        self.text = body.decode()
-        self._samples = {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in parsed(self.text)
-            for sample in family.samples
-        }
-        self.names = {name for name, _ in self._samples}
-
-    def get(self, name: str, **labels: str) -> float | None:
-        return self._samples.get((name, tuple(sorted(labels.items()))))
 
 
 async def scrape(metrics: Metrics) -> Scrape:

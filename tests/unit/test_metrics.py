@@ -29,7 +29,7 @@ from evfn.metrics.reference import markdown
 from evfn.outcome import Crashed, Failure
 from evfn.settlement import DeadLetter, Reason
 from evfn.trigger import Project, Trigger
-from promtool import promtool
+from scrape import promtool
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _BOUNDS = (0.1, 1.0, 10.0)

@@ -34,6 +34,7 @@ _OWN: dict[str, Sequence[Argument]] = {
     "zadd": ("none", "m"),
     "zrem": ("m",),
     "zcard": (),
+    "zcount": ("-inf", "+inf"),
     "zrange": (0, 0),
     "zrangebyscore": (0, 0),
 }

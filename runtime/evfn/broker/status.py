@@ -52,7 +52,7 @@ async def status(connection: Connection, keys: Keys, topic: str, group: str) -> 
     groups, inbox_groups, length, inbox_length, due, dead, stats, time = (
         None if isinstance(each, BrokerError) else each for each in replies
     )
-    ours, inbox_ours = _find(groups, group), _find(inbox_groups, group)
+    ours, inbox_ours = group_facts(groups, group), group_facts(inbox_groups, group)
     now_ms = int(time[0]) * 1000 + int(time[1]) // 1000 if time else 0
     lag, oldest_ms = await _unread(connection, stream, group, ours, length or 0)
     inbox_pending = inbox_ours["pending"] if inbox_ours else 0
@@ -115,7 +115,7 @@ def _ms(entry_id: bytes) -> int | None:
         return None
 
 
-def _find(groups: list[list[Any]] | None, group: str) -> dict[str, Any] | None:
+def group_facts(groups: list[list[Any]] | None, group: str) -> dict[str, Any] | None:
     for flat in groups or []:
         facts = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
         if facts["name"] == group.encode():

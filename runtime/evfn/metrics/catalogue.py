@@ -164,6 +164,7 @@ OLDEST = Metric(
     _TRIGGER,
     Origin.SERVER,
 )
+READY = Metric("evfn_ready", Kind.GAUGE, "1 where the instance serves all that it should, as /readyz says it; else 0.")
 SERVER_UP = Metric(
     "evfn_server_up",
     Kind.GAUGE,
@@ -200,6 +201,7 @@ CATALOGUE = (
     DUE,
     DEAD,
     OLDEST,
+    READY,
     SERVER_UP,
     LEASES_LOST,
     RECONNECTS,

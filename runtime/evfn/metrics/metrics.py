@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -29,17 +29,21 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 class Metrics:
     """`project` and `server` (its URL) are those of the instance; `watch` names the instance, once there is one.
+    `ready` says whether it serves all that it should.
 
     Only triggers of the manifest have series: those of a trigger that leaves it are gone with the next scrape.
     """
 
-    def __init__(self, project: Project, server: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self, project: Project, server: str, clock: Clock | None = None, *, ready: Callable[[], bool] | None = None
+    ) -> None:
         self._project = project.name
         self._clock: Clock = clock or SystemClock()
         self._readings = Readings(project, server, self._clock)
         self._patient: Patient | None = None
         self._tallies = {trigger.name: Tally() for trigger in project.triggers}
         self._leases_lost = 0
+        self._ready = ready
 
     def watch(self, patient: Patient) -> None:
         """Tell of this instance's workers and states, and go by its clock, which is the server's."""
@@ -108,6 +112,8 @@ class Metrics:
                 for metric, value in _of_server(parts).items():
                     found[metric].append(((name,), value))
         build = (version("evfn"), platform.python_version(), self._project)
+        if self._ready is not None:
+            found[catalogue.READY].append(((), self._ready()))
         found[catalogue.SERVER_UP].append(((), reading.complete))
         found[catalogue.LEASES_LOST].append(((), self._leases_lost))
         found[catalogue.RECONNECTS].append(((), vitals.sockets_lost))

@@ -12,6 +12,8 @@ from evfn.listener import (
     Listener,
     NotReloaded,
     Reloaded,
+    ReloadEnded,
+    Reloading,
     TriggersChanged,
     TriggerState,
     Unbound,
@@ -28,7 +30,10 @@ from evfn.workers.protocol import LoadFailed
 
 
 class Reloader:
-    """`definition` are the files that define the project, manifest first; `on_added` is told when a trigger begins."""
+    """`definition` are the files that define the project, manifest first; `on_added` is told when a trigger begins.
+
+    Without `watch` no file is looked at before `ask`.
+    """
 
     def __init__(
         self,
@@ -39,6 +44,8 @@ class Reloader:
         listener: Listener,
         clock: Clock,
         on_added: Callable[[], None],
+        *,
+        watch: bool,
     ) -> None:
         self._roster = roster
         self._reopen = reopen
@@ -48,20 +55,33 @@ class Reloader:
         self._on_added = on_added
         self._changed = asyncio.Event()
         self._files = ProjectFiles(functions_dir, definition)
-        self._watch = FileWatch(functions_dir, self._changed.set, lambda text: listener.tell(Warned(text)), clock)
+        self._watch = (
+            FileWatch(functions_dir, self._changed.set, lambda text: listener.tell(Warned(text)), clock)
+            if watch
+            else None
+        )
         self._loading: dict[Dispatcher, asyncio.Task[None]] = {}
         self._failed: dict[str, str] = {}
         self._refused: str | None = None
         self._problem: BaseException | None = None
+        self._asked = ""
+        self._reading = False
+        self._kept = False
+
+    def ask(self, cause: str) -> None:
+        """Read everything anew, whether its files changed or not: what is installed beside them may have."""
+        self._asked = cause
+        self._changed.set()
 
     async def run(self, loads: asyncio.Task[None]) -> None:
-        """Watch until cancelled; `loads` ends when every function was loaded, or failed to, for the first time."""
+        """Take edits over until cancelled; `loads` ends when every function has once been loaded, or failed to."""
         self._look()
-        watching = asyncio.create_task(self._watch.run())
+        watching = asyncio.create_task(_for_ever() if self._watch is None else self._watch.run())
         try:
             await asyncio.wait([loads, watching], return_when=asyncio.FIRST_COMPLETED)
             while True:
-                self._watch.watch({path.parent for path in (*self._definition, *self._imported())})
+                if self._watch is not None:
+                    self._watch.watch({path.parent for path in (*self._definition, *self._imported())})
                 waiting = asyncio.create_task(self._changed.wait())
                 await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -70,7 +90,13 @@ class Reloader:
                 if self._problem is not None:
                     raise self._problem
                 self._changed.clear()
-                await self.run_once()
+                if self._asked:
+                    await self._read_anew()
+                elif self._watch is not None:
+                    await self.run_once()
+                if self._reading and not self._loading:
+                    self._reading = False
+                    self._listener.tell(ReloadEnded(self._kept))
         finally:
             for task in [watching, *self._loading.values()]:
                 task.cancel()
@@ -83,8 +109,24 @@ class Reloader:
             return
         if changes.changed & set(self._definition):
             await self._redefine()
-        await self._revise(changes)
+        code = any(path.suffix == ".py" for path in changes.changed)
+        await self._revise(lambda each, now: self._is_concerned(each, now, changes.changed, code=code))
         self._name_unbound(changes)
+
+    async def _read_anew(self) -> None:
+        cause, self._asked = self._asked, ""
+        self._listener.tell(Reloading(cause))
+        self._reading, self._kept = True, False
+        # Whoever asks wants to hear all that is wrong, also what was said before.
+        self._failed.clear()
+        self._refused = None
+        changes = self._look()
+        present = set(self._roster.dispatchers)
+        if await self._redefine():
+            await self._revise(lambda dispatcher, _: dispatcher in present)
+            self._name_unbound(changes)
+        else:
+            self._kept = True  # New functions might not fit the manifest before.
 
     def _look(self) -> Changes:
         return self._files.look(self._imported())
@@ -94,14 +136,15 @@ class Reloader:
 
     # --- the manifest and .env -----------------------------------------------------------------------------------
 
-    async def _redefine(self) -> None:
+    async def _redefine(self) -> bool:
+        """Serve what the manifest says now; False where it cannot be used."""
         try:
             opened = await asyncio.to_thread(self._reopen)
         except UsageError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
                 self._listener.tell(NotReloaded(str(error)))
-            return
+            return False
         if self._refused is not None:
             self._refused = None
             self._listener.tell(Reloaded((), {}))
@@ -125,26 +168,25 @@ class Reloader:
             await self._roster.add(trigger)
         if added:
             self._on_added()
+        return True
 
     def _within_the_lease(self, before: Project, project: Project) -> Project:
         """What only a new instance can change stays as it is, and is said."""
         if (project.name, project.settings) != (before.name, before.settings):
             self._listener.tell(
-                Warned(f"{MANIFEST}: a changed `name` or `settings` takes effect when evfn run is started again")
+                Warned(f"{MANIFEST}: a changed `name` or `settings` takes effect when this instance is started again")
             )
         return replace(project, name=before.name, settings=before.settings)
 
     # --- functions -----------------------------------------------------------------------------------------------
 
-    async def _revise(self, changes: Changes) -> None:
-        """Load anew what the changes concern, each on its own; one that takes its time delays no other."""
+    async def _revise(self, concerns: Callable[[Dispatcher, Trigger], bool]) -> None:
+        """Load anew what it `concerns`, each on its own; one that takes its time delays no other."""
         wanted = {trigger.name: trigger for trigger in self._roster.project.triggers}
-        code = any(path.suffix == ".py" for path in changes.changed)
         concerned = [
             (dispatcher, wanted[dispatcher.trigger.name])
             for dispatcher in self._roster.dispatchers
-            if dispatcher.trigger.enabled
-            and self._is_concerned(dispatcher, wanted[dispatcher.trigger.name], changes.changed, code=code)
+            if dispatcher.trigger.enabled and concerns(dispatcher, wanted[dispatcher.trigger.name])
         ]
         batch = _Batch(self._listener)
         for dispatcher, trigger in concerned:
@@ -175,6 +217,7 @@ class Reloader:
             if isinstance(answer, LoadFailed):
                 said = self._failed.get(name) == answer.message
                 self._failed[name] = answer.message
+                self._kept = True
                 served = dispatcher.state is not TriggerState.BROKEN
                 dispatcher.refuse(answer)
                 if served and not said:
@@ -266,6 +309,10 @@ def _same_kind(trigger: Trigger, wanted: Mapping[str, Trigger]) -> bool:
 
 def _watched(t: Trigger) -> Watched:
     return Watched(t.name, t.topics, t.function, t.filter, t.emits, t.enabled)
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
 
 
 async def _dead(dispatcher: Dispatcher) -> int:
