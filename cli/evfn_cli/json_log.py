@@ -3,7 +3,6 @@
 Plain successes of a period are one line a trigger, and a trigger that has too much to say has the rest counted.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -39,15 +38,12 @@ from evfn.outcome import Crashed, Failed, Failure, Rejected, Succeeded, TimedOut
 from evfn.settlement import Ack, DeadLetter, Release, RetryAt
 from evfn.traceback import format_failure
 from evfn_cli.log_events import EVENTS
+from evfn_cli.log_line import pack
 from evfn_cli.masks import Masks
-from evfn_cli.render import UNSAFE
 
 PERIOD_SECONDS = 10.0
 LINES = {"output": 1_000, "attempt_succeeded": 100, "attempt_failed": 100, "dead_lettered": 100}
 """Lines of each event that a trigger may have in a period."""
-LINE = 16_000
-"""Bytes that a line may have: what collects logs (Docker, journald) cuts longer ones into pieces."""
-_LONGEST = (8_000, 2_000, 400, 80)
 _WRITTEN = {"text", "data"}
 
 
@@ -107,17 +103,22 @@ class JsonLog:
 
     def say(self, event: str, level: str = "", **fields: Any) -> None:
         """Write one line; fields that are None are left out. Without `level` it is the event's own."""
-        line = {
-            "time": _instant(datetime.now(UTC)),
-            "level": level or EVENTS[event].level,
-            "event": event,
-            **{name: self._masked(name, value) for name, value in fields.items() if value is not None},
-        }
-        for longest in _LONGEST:
-            text = _pack(line, longest)
-            if len(text.encode()) <= LINE:
-                break
-        self._write(text)
+        self._write(self.line(event, level, **fields))
+
+    def line(self, event: str, level: str = "", **fields: Any) -> str:
+        """The line, not written."""
+        return pack(
+            {
+                "time": _instant(datetime.now(UTC)),
+                "level": level or EVENTS[event].level,
+                "event": event,
+                **{name: self._masked(name, value) for name, value in fields.items() if value is not None},
+            }
+        )
+
+    def mask(self, text: str) -> str:
+        """The text without what is secret now."""
+        return self.masks.mask(text)
 
     def tick(self) -> None:
         """To be called every second or so: writes what was counted when a period is over."""
@@ -216,24 +217,6 @@ class JsonLog:
         if isinstance(value, list):
             return [self._masked(name, each) for each in value]
         return value
-
-
-def _pack(line: dict[str, Any], longest: int) -> str:
-    text = json.dumps(_capped(line, longest), ensure_ascii=False, separators=(",", ":"))
-    # All that is left of these stands within strings.
-    return UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-
-
-def _capped(value: Any, longest: int) -> Any:
-    """Texts are cut in the middle: what matters of a traceback stands at its end."""
-    if isinstance(value, str) and len(value) > longest:
-        left = longest // 4
-        return f"{value[:left]} … {len(value) - longest:,} characters left out … {value[left - longest :]}"
-    if isinstance(value, dict):
-        return {key: _capped(each, longest) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_capped(each, longest) for each in value]
-    return value
 
 
 def _described(each: Watched) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from evfn.endpoint.readiness import Readiness
 from evfn.endpoint.routes import Endpoint
 from evfn.errors import EvfnError
 from evfn.http import Address, Server
-from evfn.listener import Happening, Listener, Listeners, ReloadEnded, Reloading, Stopping
+from evfn.listener import Happening, Listener, Listeners, ReloadEnded, Reloading, Started, Stopping
 from evfn.metrics import Metrics
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
@@ -63,6 +63,7 @@ class Serve:
         self._states = States(opened.location.state, Listeners(*told))
         self._stops = Stops(signal.SIGINT, signal.SIGTERM)
         self._told_ready = False
+        self._reloading = False
         self._asked = False
 
     async def run(self) -> int:
@@ -74,9 +75,11 @@ class Serve:
         """Pass on to the service manager what it wants to know."""
         match happening:
             case Reloading():
-                self._told_ready = False
+                self._told_ready, self._reloading = False, True
                 self._manager.reloading()
-            case ReloadEnded():
+            case ReloadEnded() | Started():
+                # A new lease begins with what was read last: no reload outlives one.
+                self._reloading = False
                 self._changed()
             case Stopping():
                 self._manager.stopping()
@@ -134,7 +137,8 @@ class Serve:
             return
         connection = await Connection.open(self._url, clock=SystemClock())
         backlogs = Backlogs(connection, self._project, SystemClock())
-        server = Server(Endpoint(self._readiness, backlogs, self._metrics), RequestLog(self._log))
+        endpoint = Endpoint(self._readiness, backlogs, self._log.mask, self._metrics)
+        server = Server(endpoint, RequestLog(self._log))
         try:
             self._log.say("listening", address=str(await server.start(self._address)))
             yield
@@ -173,14 +177,14 @@ class Serve:
     def _changed(self) -> None:
         """Something that decides whether it is ready may be another way."""
         reasons = self._readiness.reasons
-        if self._readiness.known and not self._told_ready:
+        if self._readiness.known and not self._reloading and not self._told_ready:
             self._told_ready = True
             self._manager.ready()
         count = self._readiness.triggers
         text = f"{self._opened.project.name}: {count} trigger{'' if count == 1 else 's'}"
         for each in reasons:
             text += f"; {each.trigger} is {each.lack.value}: {each.problem}" if each.trigger else f"; {each.problem}"
-        self._manager.status(self._log.masks.mask(text[:500]))
+        self._manager.status(self._log.mask(text)[:500])
 
     async def _tick(self) -> None:
         while True:
@@ -200,9 +204,7 @@ class Serve:
         self._writer.close()
 
     def _lost(self, count: int) -> str:
-        lines: list[str] = []
-        JsonLog(lines.append, self._opened.location.folder, self._log.masks).say("lines_lost", count=count)
-        return lines[0]
+        return self._log.line("lines_lost", count=count)
 
 
 def _unread() -> None:

@@ -23,7 +23,8 @@ These options may stand before or after the command. Each has a variable; an opt
 """
 
 _SERVER = """
-Every other option has a variable as well, named after its command: `EVFN_RUN_UNTIL_IDLE=1` is `evfn run --until-idle`.
+Every other option has a variable as well, named in its help or after its command: `EVFN_RUN_UNTIL_IDLE=1` is
+`evfn run --until-idle`.
 
 **The server** is the one of `--redis`, else of `EVFN_REDIS_URL`, else the one that the instance running in this project
 uses, else the embedded one, whose events live in `.evfn/` and survive restarts. Every command says on stderr which
@@ -35,7 +36,7 @@ escaped. What prints data has `--json`, one object or one a line.
 | exit code | meaning |
 |---|---|
 | 0 | done; a completed drain too |
-| 1 | failed |
+| 1 | failed; functions were killed because a drain took too long |
 | 2 | wrong usage, an invalid manifest, a function that does not load |
 | 3 | finished, but events were dead-lettered (`run --until-idle`) |
 | by a signal | aborted by it |

@@ -181,6 +181,11 @@ class Instance:
         if self._reloader is not None:
             self._reloader.ask(cause)
 
+    @property
+    def reload_asked(self) -> str:
+        """The cause of a reload that was asked for and has not begun; nothing where there is none."""
+        return "" if self._reloader is None else self._reloader.asked
+
     async def _serve(self, *, until_idle: bool) -> Ended:
         await self._roster.fill()
         if self._roster.has_patterns and await is_slow(self._connection):

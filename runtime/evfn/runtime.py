@@ -79,6 +79,8 @@ class Runtime:
         said = ""
         try:
             while True:
+                if self._instance is not None:
+                    self._reload = self._reload or self._instance.reload_asked
                 self._instance = Instance(
                     self._opened,
                     self._place,

@@ -193,8 +193,8 @@ def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> Non
     leaves the rest as it was; each step is told to the service manager and over HTTP; the drain finishes what runs."""
     project.function("slow", "def run(:\n")
     with Notified() as notified:
-        project.environment |= {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "1000000"}
-        with serving(project, "--http", ":0") as service:
+        project.environment |= {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "1000000", "EVFN_HTTP": ":0"}
+        with serving(project) as service:
             broken = service.said("trigger_state", trigger="slow", state="broken")
             service.said("trigger_state", trigger="greet", state="ok")
             assert service.get("/healthz") == (200, {"status": "alive"})
@@ -309,12 +309,13 @@ def _endpoint_says_no(service: Service) -> None:
 def test_a_drain_that_takes_too_long_and_a_second_signal(project: Sandbox, redis: RealServer) -> None:
     """What still runs then is killed and runs again as its first attempt: exit code 1; a second signal aborts, and the
     process ends by it."""
-    with serving(project, "--drain-timeout", "200ms") as service:
+    project.environment["EVFN_DRAIN_TIMEOUT"] = "200ms"
+    with serving(project) as service:
         emit(redis, "work", {"n": 1, "seconds": 60})
         wait_until(lambda: project.notes() == ["start 1"], description="it runs")
         assert service.end() == 1
         assert service.lines("stopped") == service.lines("stopped", interrupted=1, level="warning")
-    with serving(project) as service:
+    with serving(project, "--drain-timeout", "1m") as service:
         wait_until(lambda: project.notes() == ["start 1"] * 2, description="it runs again")
         service.process.send_signal(signal.SIGTERM)
         service.said("stopping")

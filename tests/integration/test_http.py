@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from evfn.errors import UsageError
+from evfn.errors import EvfnError, UsageError
 from evfn.http import Address, Limits, Request, Response, Server
 from evfn.http.conversation import Stage
 from waiting import wait_until
@@ -297,5 +297,5 @@ def test_what_is_no_address_says_how_to_write_one(text: str) -> None:
 
 async def test_an_address_that_is_taken_is_an_error_in_words() -> None:
     async with listening() as place:
-        with pytest.raises(UsageError, match=r"cannot listen on 127.0.0.1:\d+: "):
+        with pytest.raises(EvfnError, match=r"cannot listen on 127.0.0.1:\d+: "):
             await Server(Desk(), Desk()).start(place.address)

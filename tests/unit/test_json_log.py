@@ -30,8 +30,9 @@ from evfn.listener import (
 )
 from evfn.outcome import Crashed, Emit, Failed, Failure, Frame, Outcome, Rejected, Succeeded, TimedOut
 from evfn.settlement import Ack, DeadLetter, Reason, Release, RetryAt, Settlement
-from evfn_cli.json_log import LINE, LINES, PERIOD_SECONDS, JsonLog
+from evfn_cli.json_log import LINES, PERIOD_SECONDS, JsonLog
 from evfn_cli.log_events import EVENTS, FIELDS, tables
+from evfn_cli.log_line import LINE
 from evfn_cli.masks import Masks
 
 FAILURE = Failure("KeyError", "'phone'", frames=(Frame("/p/functions/notify.py", 12, "send"),))

@@ -15,7 +15,7 @@ from evfn_cli.render import escape
     "http",
     metavar="ADDRESS",
     envvar="EVFN_HTTP",
-    help="Answer /healthz, /readyz, /metrics and /scale/TRIGGER at :PORT (this machine only) or HOST:PORT.",
+    help="Answer /healthz, /readyz, /metrics, /scale/TRIGGER at :PORT (this machine only) or HOST:PORT.  [EVFN_HTTP]",
 )
 @click.option(
     "--drain-timeout",
@@ -23,7 +23,7 @@ from evfn_cli.render import escape
     default="30s",
     show_default=True,
     envvar="EVFN_DRAIN_TIMEOUT",
-    help="How long running functions get to finish at the end.",
+    help="How long running functions get to finish at the end.  [EVFN_DRAIN_TIMEOUT]",
 )
 @common
 @click.pass_context

@@ -8,6 +8,8 @@ from evfn.broker.backlog import Backlog, backlog
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.clock import Clock
+from evfn.errors import UsageError
+from evfn.nearest import did_you_mean
 from evfn.services.discovery import Discovery
 from evfn.topic import is_pattern
 from evfn.trigger import Project, StartAt, Trigger
@@ -34,15 +36,15 @@ class Backlogs:
         self._topics: tuple[float, Project, dict[str, set[str]]] | None = None
         self._looking = asyncio.Lock()
 
-    def triggers(self) -> list[str]:
-        """All names."""
-        return [trigger.name for trigger in self._project().triggers]
-
     async def of(self, name: str) -> Backlog:
-        """Of the trigger of this name, which there must be. Raises BrokerError."""
+        """Of the trigger of this name. Raises UsageError where there is none, BrokerError."""
         asked = self._asked.get(name)
         if asked is None or (asked.answer.done() and self._clock.monotonic() - asked.at >= FRESH_SECONDS):
-            asked = self._asked[name] = _Asked(self._clock.monotonic(), asyncio.create_task(self._count(name)))
+            project = self._project()
+            trigger = _find(project, name)
+            counting = asyncio.create_task(self._count(project, trigger))
+            counting.add_done_callback(_looked_at)
+            asked = self._asked[name] = _Asked(self._clock.monotonic(), counting)
         # Several may wait for it; one that gives up must not take it from the others.
         return await asyncio.shield(asked.answer)
 
@@ -54,18 +56,16 @@ class Backlogs:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._connection.close()
 
-    async def _count(self, name: str) -> Backlog:
-        project = self._project()
-        trigger = next(each for each in project.triggers if each.name == name)
+    async def _count(self, project: Project, trigger: Trigger) -> Backlog:
         keys = Keys(project.settings.key_prefix)
-        topics = (await self._found(project))[name]
+        topics = (await self._found(project))[trigger.name]
         whole = Backlog()
         for topic in sorted(topics):
             whole += await backlog(
                 self._connection,
                 keys,
                 topic,
-                project.group(name),
+                project.group(trigger.name),
                 soon=project.settings.lease,
                 from_beginning=_from_beginning(trigger, topic),
             )
@@ -78,6 +78,19 @@ class Backlogs:
             if known is None or known[1] is not project or now - known[0] >= FRESH_TOPICS_SECONDS:
                 known = self._topics = (now, project, await Discovery(self._connection, project).topics())
             return known[2]
+
+
+def _find(project: Project, name: str) -> Trigger:
+    found = {trigger.name: trigger for trigger in project.triggers}
+    if name not in found:
+        raise UsageError(f"there is no such trigger{did_you_mean(name, found)}; triggers: {', '.join(found)}")
+    return found[name]
+
+
+def _looked_at(task: "asyncio.Task[Backlog]") -> None:
+    """Whoever asked may have gone before the answer."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _from_beginning(trigger: Trigger, topic: str) -> bool:

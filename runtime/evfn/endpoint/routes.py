@@ -1,12 +1,12 @@
 """The paths of the endpoint, and what each of them answers."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from evfn.endpoint.backlogs import Backlogs
 from evfn.endpoint.readiness import Readiness
-from evfn.errors import BrokerError
+from evfn.errors import BrokerError, UsageError
 from evfn.http import Request, Response, problem
-from evfn.nearest import did_you_mean
 
 PATHS = ("/healthz", "/readyz", "/metrics", "/scale/TRIGGER")
 _ALLOWED = ("GET", "HEAD")
@@ -20,11 +20,18 @@ class Metrics(Protocol):
 
 
 class Endpoint:
-    """A handler. Without `metrics` there are none."""
+    """A handler. `mask` takes secrets out of what went wrong; without `metrics` there are none."""
 
-    def __init__(self, readiness: Readiness, backlogs: Backlogs, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        backlogs: Backlogs,
+        mask: Callable[[str], str],
+        metrics: Metrics | None = None,
+    ) -> None:
         self._readiness = readiness
         self._backlogs = backlogs
+        self._mask = mask
         self._metrics = metrics
 
     async def handle(self, request: Request) -> Response:
@@ -45,7 +52,11 @@ class Endpoint:
 
     def _ready(self) -> Response:
         reasons = [
-            {"reason": each.lack.value, "problem": each.problem, **({"trigger": each.trigger} if each.trigger else {})}
+            {
+                "reason": each.lack.value,
+                **({"trigger": each.trigger} if each.trigger else {}),
+                "problem": self._mask(each.problem),
+            }
             for each in self._readiness.reasons
         ]
         return Response.json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
@@ -57,11 +68,10 @@ class Endpoint:
         return Response(200, text, kind)
 
     async def _scale(self, trigger: str) -> Response:
-        names = self._backlogs.triggers()
-        if trigger not in names:
-            return problem(404, f"there is no such trigger{did_you_mean(trigger, names)}; triggers: {', '.join(names)}")
         try:
             found = await self._backlogs.of(trigger)
+        except UsageError as error:
+            return problem(404, str(error))
         except BrokerError as error:
             return problem(503, f"the server does not tell: {error}")
         return Response.json(

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Protocol
 
-from evfn.errors import UsageError
+from evfn.errors import EvfnError
 from evfn.http.address import Address
 from evfn.http.conversation import READ, Conversation, Stage
 from evfn.http.limits import Limits
@@ -40,13 +40,13 @@ class Server:
         self._window: asyncio.TimerHandle | None = None
 
     async def start(self, address: Address) -> Address:
-        """Listen; where, the port chosen included. Raises UsageError where that cannot be."""
+        """Listen; where, the port chosen included. Raises EvfnError where that cannot be."""
         try:
             self._server = await asyncio.start_server(
                 self._connected, address.host, address.port, limit=READ, backlog=_BACKLOG
             )
         except OSError as error:
-            raise UsageError(f"cannot listen on {address}: {error.strerror or error}") from error
+            raise EvfnError(f"cannot listen on {address}: {error.strerror or error}") from error
         host, port, *_ = self._server.sockets[0].getsockname()
         return Address(host, port)
 

@@ -24,6 +24,7 @@ from evfn.project import MANIFEST, Reopen
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.file_watch import FileWatch
 from evfn.services.project_files import Changes, ProjectFiles
+from evfn.services.reload_batch import Batch
 from evfn.services.roster import LOAD_PATIENCE, Roster
 from evfn.trigger import Project, Trigger
 from evfn.workers.protocol import LoadFailed
@@ -64,13 +65,14 @@ class Reloader:
         self._failed: dict[str, str] = {}
         self._refused: str | None = None
         self._problem: BaseException | None = None
-        self._asked = ""
+        self.asked = ""
+        """Who asked for everything to be read anew, and has not been heard yet."""
         self._reading = False
         self._kept = False
 
     def ask(self, cause: str) -> None:
         """Read everything anew, whether its files changed or not: what is installed beside them may have."""
-        self._asked = cause
+        self.asked = cause
         self._changed.set()
 
     async def run(self, loads: asyncio.Task[None]) -> None:
@@ -90,7 +92,7 @@ class Reloader:
                 if self._problem is not None:
                     raise self._problem
                 self._changed.clear()
-                if self._asked:
+                if self.asked:
                     await self._read_anew()
                 elif self._watch is not None:
                     await self.run_once()
@@ -114,7 +116,7 @@ class Reloader:
         self._name_unbound(changes)
 
     async def _read_anew(self) -> None:
-        cause, self._asked = self._asked, ""
+        cause, self.asked = self.asked, ""
         self._listener.tell(Reloading(cause))
         self._reading, self._kept = True, False
         # Whoever asks wants to hear all that is wrong, also what was said before.
@@ -188,7 +190,7 @@ class Reloader:
             for dispatcher in self._roster.dispatchers
             if dispatcher.trigger.enabled and concerns(dispatcher, wanted[dispatcher.trigger.name])
         ]
-        batch = _Batch(self._listener)
+        batch = Batch(self._listener)
         for dispatcher, trigger in concerned:
             self._cancel(dispatcher)
             task = self._loading[dispatcher] = asyncio.create_task(self._exchange(dispatcher, trigger, batch))
@@ -207,7 +209,7 @@ class Reloader:
             return True
         return code and (dispatcher.state is TriggerState.BROKEN or dispatcher in self._loading)
 
-    async def _exchange(self, dispatcher: Dispatcher, trigger: Trigger, batch: "_Batch") -> None:
+    async def _exchange(self, dispatcher: Dispatcher, trigger: Trigger, batch: Batch) -> None:
         batch.begin()
         revision = self._roster.revise(dispatcher, trigger)
         adopted = False
@@ -260,45 +262,6 @@ class Reloader:
                 lines = suggestion(path, self._functions_dir, names)
                 if lines is not None:
                     self._listener.tell(Unbound(path, lines))
-
-
-class _Batch:
-    """What came of one change, told together: a shared module may concern many triggers."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._open = 1
-        self._reloaded: dict[str, int] = {}
-        self._refused: dict[tuple[str, str], list[str]] = {}
-
-    def begin(self) -> None:
-        self._open += 1
-
-    def reloaded(self, trigger: str, dead: int) -> None:
-        self._reloaded[trigger] = dead
-
-    def refused(self, trigger: str, failed: LoadFailed) -> None:
-        self._refused.setdefault((failed.message, failed.traceback), []).append(trigger)
-
-    def end(self) -> None:
-        """One is through; the first ones are told before those that take their time."""
-        self._open -= 1
-        if self._open == 0:
-            self._tell()
-
-    def close(self) -> None:
-        """All that were quick are through."""
-        self._tell()
-        self.end()
-
-    def _tell(self) -> None:
-        reloaded, self._reloaded = self._reloaded, {}
-        refused, self._refused = self._refused, {}
-        if reloaded:
-            dead: Mapping[str, int] = {name: count for name, count in reloaded.items() if count}
-            self._listener.tell(Reloaded(tuple(reloaded), dead))
-        for (message, traceback), triggers in refused.items():
-            self._listener.tell(NotReloaded(message, tuple(triggers), traceback))
 
 
 def _same_kind(trigger: Trigger, wanted: Mapping[str, Trigger]) -> bool:
