@@ -14,7 +14,8 @@ from evfn.endpoint.readiness import Readiness
 from evfn.endpoint.routes import Endpoint
 from evfn.errors import EvfnError
 from evfn.http import Address, Server
-from evfn.listener import Happening, Listeners, ReloadEnded, Reloading, Started, Stopping
+from evfn.listener import Happening, Listener, Listeners, ReloadEnded, Reloading, Started, Stopping
+from evfn.metrics import Metrics
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn.trigger import Project
@@ -56,7 +57,10 @@ class Serve:
         self._log = JsonLog(self._writer.write, opened.location.folder, self._masks(opened.definition))
         self._manager = ServiceManager()
         self._readiness = Readiness(self._changed)
-        self._states = States(opened.location.state, Listeners(self._readiness, self, self._log))
+        ready = self._readiness
+        self._metrics = None if address is None else Metrics(opened.project, url, ready=lambda: not ready.reasons)
+        told: list[Listener] = [ready, self, self._log, *([] if self._metrics is None else [self._metrics])]
+        self._states = States(opened.location.state, Listeners(*told))
         self._stops = Stops(signal.SIGINT, signal.SIGTERM)
         self._told_ready = False
         self._reloading = False
@@ -119,6 +123,8 @@ class Serve:
             watch=False,
             patience=self._drain,
         )
+        if self._metrics is not None:
+            self._metrics.watch(runtime)
         if self._asked:
             runtime.reload("SIGHUP")
         return await runtime.run()
@@ -126,12 +132,12 @@ class Serve:
     @asynccontextmanager
     async def _endpoint(self) -> AsyncIterator[None]:
         """Answer over HTTP from before the server is there until all is let go of."""
-        if self._address is None:
+        if self._address is None or self._metrics is None:
             yield
             return
         connection = await Connection.open(self._url, clock=SystemClock())
         backlogs = Backlogs(connection, self._project, SystemClock())
-        endpoint = Endpoint(self._readiness, backlogs, self._log.mask)
+        endpoint = Endpoint(self._readiness, backlogs, self._log.mask, self._metrics)
         server = Server(endpoint, RequestLog(self._log))
         try:
             self._log.say("listening", address=str(await server.start(self._address)))
@@ -139,6 +145,7 @@ class Serve:
         finally:
             await server.close()
             await backlogs.close()
+            await self._metrics.close()
 
     def _project(self) -> Project:
         return self._opened.project if self._stops.runtime is None else self._stops.runtime.project

@@ -17,6 +17,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.position import instant
 from evfn.broker.publish import Publication, Published, publish_many
 from evfn.errors import BrokerError, PublishUnknown
+from evfn.tracing.producing import sending
 from evfn_cli import audience, ndjson
 from evfn_cli.draft import TYPES, Attributes, content_type, publication, publication_of_body
 from evfn_cli.opened import Opened
@@ -120,6 +121,13 @@ def _print(text: str, kept: str) -> None:
 
 async def store(connection: Connection, keys: Keys, events: Sequence[Publication]) -> list[Published]:
     """Store these in order. Raises PublishUnknown where a reply was lost for good, BrokerError for what is refused."""
+    with sending(events[0].topic, len(events)) as span:
+        stored = await _store(connection, keys, span.marked(events))
+        span.stored([each.stream_id for each in stored])
+    return stored
+
+
+async def _store(connection: Connection, keys: Keys, events: Sequence[Publication]) -> list[Published]:
     try:
         # Repeating is safe: what an earlier try stored is found by its source and id.
         results = await again(lambda: publish_many(connection, keys, events))

@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from types import TracebackType
@@ -31,6 +31,7 @@ from evfn.clock import Clock, SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable, UsageError
 from evfn.event import Event, encode
 from evfn.topic import check_name
+from evfn.tracing.producing import sending
 
 DataAs = Literal["json", "text", "bytes"]
 DEADLINE = timedelta(seconds=10)
@@ -151,6 +152,12 @@ class Client(_Publisher):
         self.close()
 
     def _store(self, publications: list[Publication]) -> list[str]:
+        with sending(publications[0].topic, len(publications)) as span:
+            stored = self._store_all(span.marked(publications))
+            span.stored(stored)
+        return stored
+
+    def _store_all(self, publications: Sequence[Publication]) -> list[str]:
         server = self._connection.server
         result: list[str] = []
         for chunk in chunks(publications):
@@ -210,6 +217,12 @@ class AsyncClient(_Publisher):
         await self.close()
 
     async def _store(self, publications: list[Publication]) -> list[str]:
+        with sending(publications[0].topic, len(publications)) as span:
+            stored = await self._store_all(span.marked(publications))
+            span.stored(stored)
+        return stored
+
+    async def _store_all(self, publications: Sequence[Publication]) -> list[str]:
         if self._connection is None:
             self._connection = Connection(self._url, self._clock, random.random)
         connection = self._connection

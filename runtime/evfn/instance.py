@@ -34,6 +34,8 @@ from evfn.services.reloader import Reloader
 from evfn.services.roster import Place, Roster
 from evfn.services.trimmer import Trimmer
 from evfn.services.watcher import Watcher
+from evfn.tracing.tracer import Tracer
+from evfn.vitals import TriggerVitals
 from evfn.workers.template_process import Template
 
 DRAIN = timedelta(seconds=30)
@@ -69,6 +71,7 @@ class Instance:
         *,
         watch: bool,
         drain: timedelta,
+        tracer: Tracer | None = None,
     ) -> None:
         self.id = f"{uuid.uuid4().hex[:12]}"
         project = opened.project
@@ -120,6 +123,7 @@ class Instance:
             served,
             on_due=self._promoter.expect,
             on_end=self._duty_ended,
+            tracer=tracer,
         )
         self._reloader = None
         if reopen is not None:
@@ -144,6 +148,11 @@ class Instance:
     def dispatchers(self) -> list[Dispatcher]:
         """One for each trigger that is served now."""
         return self._roster.dispatchers
+
+    @property
+    def vitals(self) -> dict[str, TriggerVitals]:
+        """Every trigger that is served now, by name."""
+        return {each.trigger.name: each.vitals for each in self.dispatchers}
 
     async def run(self, *, until_idle: bool) -> Ended:
         """Serve until told to end, fenced, or (if asked) idle. Raises what stopped a part that must not stop."""

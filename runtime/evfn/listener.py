@@ -76,12 +76,66 @@ class Invoked:
     duration: timedelta | None = None
 
 
+def stored_ms(stream_id: str, invocation_id: str) -> int | None:
+    """When an invocation's event was stored, in milliseconds on the server's clock; None for one that is replayed, as
+    its invocation's id tells, and for an id written by hand that is none."""
+    digits = stream_id.partition("-")[0]
+    return int(digits) if digits.isdecimal() and invocation_id.endswith(stream_id) else None
+
+
 @dataclass(frozen=True, slots=True)
 class SucceededMany:
-    """`count` first attempts of one trigger succeeded with nothing to report; they are told together."""
+    """`count` attempts of one trigger succeeded with nothing to report; they are told together.
+
+    `duration` is what one of them took, on average, where it is known. `stored_ms` is when the first and the last
+    of their events were stored, in milliseconds on the server's clock, replayed ones left out; None where there is no
+    other.
+    """
 
     trigger: str
     count: int
+    duration: timedelta | None = None
+    stored_ms: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """One attempt was stopped by evfn itself; it is made again, and none is burnt."""
+
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The server handed `count` deliveries of one trigger to this instance."""
+
+    trigger: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The trigger's filter let `count` events not through, which is stored; on `errors` of them it had an error."""
+
+    trigger: str
+    count: int
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """`count` events are off the trigger's list without having run: trimmed by somebody, or none of evfn's."""
+
+    trigger: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker has loaded the trigger's function, `took` after it was asked for."""
+
+    trigger: str
+    took: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +261,11 @@ Happening = (
     | StateChanged
     | Invoked
     | SucceededMany
+    | Interrupted
+    | Delivered
+    | Filtered
+    | Dropped
+    | WorkerStarted
     | Captured
     | FilterFailed
     | Warned

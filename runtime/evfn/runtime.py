@@ -1,5 +1,9 @@
 """Runs a project: an instance, and after a lost lease the next one."""
 
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from random import random
@@ -8,10 +12,13 @@ from evfn.broker.connection import Connection, later
 from evfn.clock import Clock, ServerClock, SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.instance import DRAIN, Ended, Instance
-from evfn.listener import Listener, Stopped, Unreachable
+from evfn.listener import Listener, Stopped, Unreachable, Warned
 from evfn.project import OpenedProject, Reopen
 from evfn.services.roster import Place
+from evfn.tracing import environment
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import Project
+from evfn.vitals import Vitals
 from evfn.workers.template_process import Template
 
 __all__ = ["DRAIN", "Ended", "Place", "Runtime"]
@@ -21,7 +28,8 @@ class Runtime:
     """The composition root. `drain`, `abort` and `reload` are for signal handlers: they only say what shall happen.
 
     With `reopen`, edits of the project take effect while it runs: at once where it is to `watch` the files, else when
-    `reload` is called. `patience` is how long a drain lets functions run.
+    `reload` is called. `patience` is how long a drain lets functions run. `tracer` makes the spans of
+    attempts; by default the one that the environment asks for, if it does.
     """
 
     def __init__(
@@ -34,25 +42,38 @@ class Runtime:
         reopen: Reopen | None = None,
         watch: bool = True,
         patience: timedelta = DRAIN,
+        tracer: Tracer | None = None,
     ) -> None:
         self._opened = opened
         self._reopen = reopen
         self._watch = watch
         self._patience = patience
+        self._tracer = tracer
         self._place = place
         self._listener = listener
-        self._clock = ServerClock(clock or SystemClock())
+        self.clock = ServerClock(clock or SystemClock())
+        """The server's wall time, once it has said something."""
         self._instance: Instance | None = None
         self._stop: Ended | None = None
         self._cause = ""
         self._reload = ""
         self._served: set[tuple[str, str]] = set()
+        self._connections: tuple[Connection, ...] = ()
+
+    @property
+    def vitals(self) -> Vitals:
+        """How the instance of this moment stands."""
+        triggers = {} if self._instance is None else self._instance.vitals
+        return Vitals(triggers, sum(each.lost for each in self._connections))
 
     async def run(self, *, until_idle: bool = False) -> Ended:
         """Serve until stopped; returns why it ended. Raises BrokerError where the server is not usable at all."""
-        connection = await Connection.open(self._place.server, clock=self._clock)
-        heart = await Connection.open(self._place.server, clock=self._clock)
+        connection = await Connection.open(self._place.server, clock=self.clock)
+        heart = await Connection.open(self._place.server, clock=self.clock)
+        self._connections = (connection, heart)
         template = Template()
+        name = self._opened.project.name
+        tracer = self._tracer or environment.tracer(os.environ, name, SystemClock(), self._warner())
         tries = 0
         began = False
         said = ""
@@ -67,11 +88,12 @@ class Runtime:
                     heart,
                     template,
                     self._listener,
-                    self._clock,
+                    self.clock,
                     None if self._reopen is None else self._read_anew,
                     self._served,
                     watch=self._watch,
                     drain=self._patience,
+                    tracer=tracer,
                 )
                 if self._reload:
                     self._instance.reload(self._reload)
@@ -92,7 +114,7 @@ class Runtime:
                     if str(error) != said:
                         said = str(error)
                         self._listener.tell(Unreachable(said))
-                    await self._clock.sleep(later(tries, random()))
+                    await self.clock.sleep(later(tries, random()))
                     tries += 1
                     continue
                 tries, began, said = 0, True, ""
@@ -102,6 +124,18 @@ class Runtime:
             await template.stop()
             await connection.close()
             await heart.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
+
+    def _warner(self) -> Callable[[str], None]:
+        """Tells a warning, whatever thread it comes from."""
+        loop = asyncio.get_running_loop()
+
+        def warn(text: str) -> None:
+            with suppress(RuntimeError):  # The loop is closed: nobody listens any more.
+                loop.call_soon_threadsafe(self._listener.tell, Warned(text))
+
+        return warn
 
     def _read_anew(self) -> OpenedProject:
         """An instance that follows one whose lease was lost begins with what was read last."""

@@ -18,6 +18,7 @@ from evfn import Client
 from evfn_cli.log_events import EVENTS
 from notified import Notified
 from sandbox import Sandbox, wait_until
+from scrape import Scrape, promtool
 from servers import RealServer
 
 MANIFEST = """
@@ -111,6 +112,18 @@ class Service:
         finally:
             link.close()
 
+    def scrape(self) -> Scrape:
+        """What `/metrics` answers to Prometheus."""
+        link = http.client.HTTPConnection(*self.address, timeout=20)
+        link.request("GET", "/metrics", headers={"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"})
+        answer = link.getresponse()
+        try:
+            assert answer.status == 200
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+            return Scrape(answer.read())
+        finally:
+            link.close()
+
     @property
     def address(self) -> tuple[str, int]:
         host, _, port = self.said("listening")["address"].rpartition(":")
@@ -200,6 +213,7 @@ def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> Non
             backlog = {"trigger": "slow", "value": 1, "lag": 1, "pending": 0, "due": 0, "exact": True}
             assert service.get("/scale/slow") == (200, backlog)
             _endpoint_says_no(service)
+            _measures(service)
 
             # Mended, but nobody has asked yet.
             project.function("slow", SLOW)
@@ -238,6 +252,11 @@ def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> Non
             warnings = [each["text"] for each in service.lines("warning")]
             assert any("takes effect when this instance is started again" in text for text in warnings)
             wait_until(lambda: notified.count("READY=1") == 5, description="every reload comes to an end")
+            found = service.scrape()
+            assert found.get("evfn_attempts_total", trigger="greet", outcome="succeeded") == 4, "reloads go on counting"
+            assert found.get("evfn_attempts_total", trigger="late", outcome="failed") == 0
+            assert found.get("evfn_trigger_state", trigger="slow", state="ok") == 1
+            assert found.get("evfn_ready") == 1
 
             emit(redis, "work", {"n": 2, "seconds": 1.5})
             wait_until(lambda: "start 2" in project.notes(), description="it runs")
@@ -251,11 +270,29 @@ def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> Non
         assert notified.count("WATCHDOG=1") >= 3
 
 
+def _measures(service: Service) -> None:
+    wait_until(
+        lambda: (
+            service.scrape().get("evfn_attempts_total", trigger="greet", outcome="succeeded") == 1
+            and service.scrape().get("evfn_lag_events", trigger="slow") == 1
+        ),
+        description="what came of the first events is told",
+    )
+    found = service.scrape()
+    assert found.get("evfn_events_emitted_total", trigger="greet") == 1
+    assert found.get("evfn_event_latency_seconds_count", trigger="greet") == 1
+    assert found.get("evfn_workers", trigger="greet") == 1
+    assert found.get("evfn_trigger_state", trigger="slow", state="broken") == 1
+    assert found.get("evfn_server_up") == 1
+    assert found.get("evfn_ready") == 0
+    checked = promtool("check", "metrics", text=found.text)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
 def _endpoint_says_no(service: Service) -> None:
     status, told = service.get("/scale/slaw")
     assert status == 404
     assert "did you mean slow?" in told["detail"]
-    assert service.get("/metrics")[0] == 404
     assert "/scale/TRIGGER" in service.get("/admin")[1]["detail"]
     link = http.client.HTTPConnection(*service.address, timeout=20)
     link.request("DELETE", "/scale/slow")

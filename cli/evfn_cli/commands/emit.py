@@ -1,5 +1,6 @@
 """`evfn emit`: publish one event, or a file of them."""
 
+import os
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from click.core import ParameterSource
 
 from evfn.errors import UsageError
 from evfn_cli.options import common
-from evfn_cli.render import escape
+from evfn_cli.render import escape, say
 
 _NEGATIVE = re.compile(r"-\.?\d")
 _SHIELD = "\0"
@@ -78,6 +79,7 @@ def command(
         raise click.UsageError("--timeout says how long to --wait: add it", context)
     # What publishes is imported only now: `evfn emit --help` needs none of it.
     from evfn.topic import check_name
+    from evfn.tracing.program import traced
     from evfn_cli.draft import Attributes
     from evfn_cli.opened import open_routes
     from evfn_cli.publishing import publish_file, publish_one
@@ -87,20 +89,21 @@ def command(
     except ValueError as error:
         raise UsageError(str(error)) from error
     attributes = Attributes(type_, source, subject, id_, _time(time), tuple(map(_extension, ext)))
-    if wait:
-        from evfn_cli.following import follow_file, follow_one, patience
+    with traced(os.environ, "evfn-emit", say):
+        if wait:
+            from evfn_cli.following import follow_file, follow_one, patience
 
-        most = patience(timeout)
+            most = patience(timeout)
+            opened = open_routes(context)
+            if file is None:
+                return follow_one(opened, topic, data, kind, attributes, most=most, as_json=as_json)
+            return follow_file(opened, topic, file, attributes, most=most, as_json=as_json)
         opened = open_routes(context)
         if file is None:
-            return follow_one(opened, topic, data, kind, attributes, most=most, as_json=as_json)
-        return follow_file(opened, topic, file, attributes, most=most, as_json=as_json)
-    opened = open_routes(context)
-    if file is None:
-        publish_one(opened, topic, data, kind, attributes, as_json=as_json)
-    else:
-        publish_file(opened, topic, file, attributes, as_json=as_json)
-    return 0
+            publish_one(opened, topic, data, kind, attributes, as_json=as_json)
+        else:
+            publish_file(opened, topic, file, attributes, as_json=as_json)
+        return 0
 
 
 def _time(text: str | None) -> datetime | None:

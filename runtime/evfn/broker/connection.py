@@ -44,6 +44,8 @@ class Connection:
         self._closed = False
         self.opened = 0
         """How many sockets were opened so far: one more says that an earlier one was lost, or that calls overlapped."""
+        self.lost = 0
+        """How many sockets to the server were lost so far, that of a watch over this connection included."""
         self.epoch = 0
         """Grows whenever there is another server behind the address, or may be: restarted, or replaced by a replica. It
         may have lost what the one before had acknowledged, and give out stream ids that were given out before."""
@@ -164,6 +166,7 @@ class Connection:
 
     async def _drop(self, one: Link) -> None:
         await one.disconnect(nowait=True)
+        self.lost += 1
         if self._run_id is None:
             # Nobody says which server it is: after every loss it may be another.
             self.epoch += 1

@@ -130,6 +130,7 @@ class Watch:
                 if reply is not None and reply is not _PUSHED and self._awaited:
                     self._refused.discard(self._awaited.popleft() or "")
         except (RedisError, OSError, TimeoutError):
+            self._connection.lost += 1
             return
         finally:
             self._link = None

@@ -4,7 +4,10 @@ from typing import Protocol
 
 
 class Invocation(Protocol):
-    """An event for one trigger. `fields` are its entry's, alternating name and value; `attempt` is 1 on the first."""
+    """An event for one trigger. `fields` are its entry's, alternating name and value; `attempt` is 1 on the first.
+
+    `traceparent` is the place of the attempt's own span, where spans are made.
+    """
 
     @property
     def topic(self) -> str: ...
@@ -16,3 +19,5 @@ class Invocation(Protocol):
     def invocation_id(self) -> str: ...
     @property
     def fields(self) -> list[bytes]: ...
+    @property
+    def traceparent(self) -> str | None: ...

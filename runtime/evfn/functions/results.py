@@ -1,7 +1,5 @@
 """What an attempt emits: returned and yielded values and the context's emits, as events ready to store."""
 
-import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +8,7 @@ from typing import Any
 from evfn.errors import EvfnError, InvalidData
 from evfn.event import HOPS, Cause, Entry, Event, dump, encode, trace_of
 from evfn.event.trace import CAUSE, TRACE, marks
+from evfn.event.traceparent import TRACEPARENT, TRACESTATE, onward
 from evfn.functions.invocation import Invocation
 from evfn.outcome import Emit, Succeeded
 
@@ -18,8 +17,7 @@ MAX_EMITS = 10_000
 MAX_BYTES = 32 << 20
 """Of all emits of one attempt, counting names and values of their fields."""
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})").fullmatch
-_RECEIVED = frozenset({"traceparent", HOPS, TRACE, CAUSE})
+_RECEIVED = frozenset({TRACEPARENT, HOPS, TRACE, CAUSE})
 """Extensions that an event passed on does not keep: what is emitted gets its own."""
 
 
@@ -174,23 +172,15 @@ class Emits:
                 hops = int(counted) + 1
             if hops > MAX_HOPS:
                 raise InvalidResult(f"a loop of emits: the event came through {MAX_HOPS} functions", "loop")
-            trace = cause.attribute("traceparent")
-            state = cause.attribute("tracestate")
+            trace = cause.attribute(TRACEPARENT)
+            state = cause.attribute(TRACESTATE)
             if state is not None:
-                inherited += [b"tracestate", state.encode()]
+                inherited += [TRACESTATE.encode(), state.encode()]
+        # The attempt is a span: the one that somebody else makes of it, or nobody's, under which a trace goes on.
+        span = invocation.traceparent or str(onward(trace))
         time = self._origin.now().isoformat(timespec="milliseconds")[:-6] + "Z"
         self._shared = [
-            b"source", self._origin.source.encode(), b"time", time.encode(), b"traceparent", _traceparent(trace),
+            b"source", self._origin.source.encode(), b"time", time.encode(), TRACEPARENT.encode(), span.encode(),
             HOPS.encode(), b"%d" % hops, *inherited,
         ]  # fmt: skip
         return self._shared
-
-
-def _traceparent(cause: str | None) -> bytes:
-    """The W3C trace that the event belongs to, this attempt being its last span; a new trace where there is none."""
-    found = _TRACEPARENT(cause) if cause else None
-    # The last bits of both numbers are set: neither may be zero.
-    fresh = f"{random.getrandbits(192) | 1 << 64 | 1:048x}"
-    if found is None:
-        return f"00-{fresh[:32]}-{fresh[32:]}-01".encode()
-    return f"00-{found[1]}-{fresh[32:]}-{found[2]}".encode()

@@ -100,6 +100,7 @@ class Horse:
             functions=home.functions,
             environ=os.environ,
             env_file=home.env_file,
+            traced=self._job.traceparent is not None,
         )
         template = Template()
         worker = OneWorker(config, trigger, template, self._keep)
@@ -186,7 +187,14 @@ def _delivery(job: Job, fields: list[bytes]) -> Delivery:
     """As the dispatcher made it. Raises ValueError for an inbox entry that is none of evfn's."""
     if job.source is Source.TOPIC:
         invocation = f"{job.trigger}:{job.topic}:{job.entry}"
-        return Delivery(topic=job.topic, stream_id=job.entry, attempt=1, invocation_id=invocation, fields=fields)
+        return Delivery(
+            topic=job.topic,
+            stream_id=job.entry,
+            attempt=1,
+            invocation_id=invocation,
+            fields=fields,
+            traceparent=job.traceparent,
+        )
     record = unpack(fields[1])
     return Delivery(
         topic=record.topic,
@@ -194,6 +202,7 @@ def _delivery(job: Job, fields: list[bytes]) -> Delivery:
         attempt=record.attempt,
         invocation_id=record.invocation_id,
         fields=record.fields,
+        traceparent=job.traceparent,
     )
 
 

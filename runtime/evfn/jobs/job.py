@@ -12,10 +12,11 @@ FUNCTION = "evfn.jobs.invoke"
 """What RQ believes to call; no job that names anything else is run."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an RQ worker must know to find the delivery, and to judge whether it is one of its project.
 
-    `attempt` is for people; the number that counts comes from the entry. `revision` is the dispatcher's.
+    `attempt` is for people; the number that counts comes from the entry. `revision` is the dispatcher's,
+    `traceparent` the place of the attempt's span, where one is made.
     """
 
     project: str
@@ -27,6 +28,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     lease_ms: int
     revision: str
+    traceparent: str | None = None
 
     @property
     def group(self) -> str:

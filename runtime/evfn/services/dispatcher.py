@@ -10,12 +10,22 @@ from datetime import timedelta
 from typing import Protocol
 
 from evfn.broker.connection import later
-from evfn.broker.group import Claimed, GroupGone, Source
+from evfn.broker.group import Claimed, Entry, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.failpoint import reached
 from evfn.filter import Filter
-from evfn.listener import Captured, Happening, Invoked, Listener, StateChanged
+from evfn.listener import (
+    Captured,
+    Delivered,
+    Dropped,
+    Filtered,
+    Happening,
+    Invoked,
+    Listener,
+    StateChanged,
+    WorkerStarted,
+)
 from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
@@ -30,7 +40,9 @@ from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
 from evfn.services.verdicts import Verdicts
 from evfn.settlement import RetryAt
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import DataMode, Isolation, Trigger
+from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
@@ -73,6 +85,7 @@ class Dispatcher:
         clock: Clock,
         random: Callable[[], float],
         on_due: Callable[[Subscription, int], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self.trigger = trigger
         self.subscriptions: dict[str, Subscription] = {}
@@ -89,6 +102,7 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._on_due = on_due
+        self._tracer = tracer
         self.known = asyncio.Event()
         self._awake = asyncio.Event()
         self._draining = False
@@ -108,6 +122,7 @@ class Dispatcher:
             random,
             again=lambda held: self._submit([held]),
             give_back=lambda held: self._give_back([held]),
+            tracer=tracer,
         )
 
     # --- what others tell it -------------------------------------------------------------------------------------
@@ -143,6 +158,12 @@ class Dispatcher:
     def running(self) -> int:
         """Deliveries in workers' hands, those of revisions on their way out included."""
         return sum(revision.pool.running for revision in self._revisions)
+
+    @property
+    def vitals(self) -> TriggerVitals:
+        """How it stands at this moment."""
+        workers = sum(len(revision.pool.members) for revision in self._revisions)
+        return TriggerVitals(self.state, tuple(self.subscriptions), workers, self.running)
 
     def serve(self, revision: Revision) -> None:
         """Run everything on this revision from its first load on."""
@@ -329,6 +350,7 @@ class Dispatcher:
         self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
     ) -> None:
         self.unsettled += len(entries)
+        self._listener.tell(Delivered(self.trigger.name, len(entries)))
         if source is Source.TOPIC:
             subscription.settlers[source].delivered(entries[-1][0])
         taken = await self._intake.read(subscription, source, entries)
@@ -337,22 +359,32 @@ class Dispatcher:
         if taken.filtered:
             count = len(taken.filtered)
             counters = Counter(delivered=count, filtered=count, filter_errors=taken.filter_errors)
-            subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters))
-        if taken.reported:
-            subscription.settlers[source].settle(Settling(entries=taken.reported))
+            told: list[Happening] = [Filtered(self.trigger.name, count, taken.filter_errors)]
+            subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters, happenings=told))
+        for skipped in taken.reported:
+            self._skip(subscription, source, skipped)
         if taken.held:
             self._submit(taken.held)
 
     def _submit(self, held: list[Held]) -> None:
         # The state may have changed while entries were on their way.
         if self.takes:
+            if self._tracer is not None:
+                for each in held:
+                    each.span = self._tracer.begin(self.trigger, each)
+                    each.traceparent = str(each.span.own)
             self.serving.submit(held)
         else:
             self._give_back(held)
 
     def _drop(self, subscription: Subscription, source: Source, entries: list[bytes], *, new: bool = True) -> None:
         counters = Counter(delivered=len(entries) * new, dropped=len(entries))
-        subscription.settlers[source].settle(Settling(acks=entries, counters=counters))
+        told: list[Happening] = [Dropped(self.trigger.name, len(entries))]
+        subscription.settlers[source].settle(Settling(acks=entries, counters=counters, happenings=told))
+
+    def _skip(self, subscription: Subscription, source: Source, skipped: Entry) -> None:
+        told: list[Happening] = [Filtered(self.trigger.name, 1, skipped.counters.get("filter_errors", 0))]
+        subscription.settlers[source].settle(Settling(entries=[skipped], happenings=told))
 
     # --- claims ----------------------------------------------------------------------------------------------------
 
@@ -366,6 +398,8 @@ class Dispatcher:
         new = {entry for entry, _ in self._new_here(flight, [(each.id, each.fields) for each in claimed])}
         claimed = [each for each in claimed if each.id in new]
         self.unsettled += len(claimed)
+        if claimed:
+            self._listener.tell(Delivered(self.trigger.name, len(claimed)))
         flight.took((each.id, each.fields) for each in claimed if each.fields is not None)
         if claimed and source is Source.TOPIC:
             subscription.settlers[source].delivered(claimed[-1].id)
@@ -376,6 +410,7 @@ class Dispatcher:
             if claim.fields is None:
                 # Trimmed by somebody: the claim took it off the list and counted it as dropped.
                 self.unsettled -= 1
+                self._listener.tell(Dropped(self.trigger.name, 1))
                 continue
             delivery = (
                 self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
@@ -388,7 +423,7 @@ class Dispatcher:
             # It may have been fetched and no more: then nobody asked the filter.
             unasked = source is Source.TOPIC or delivery.unfiltered
             if unasked and (skipped := self._intake.skip(delivery)):
-                subscription.settlers[source].settle(Settling(entries=[skipped]))
+                self._skip(subscription, source, skipped)
                 continue
             died = 0 if self.trigger.isolation is Isolation.JOB else claim.delivery_count - 1
             delivery.attempt += died
@@ -412,6 +447,7 @@ class Dispatcher:
         trimmed = [each.id for each in found if each.fields is None]
         if trimmed:
             self.unsettled += len(trimmed)
+            self._listener.tell(Delivered(self.trigger.name, len(trimmed)))
             subscription.in_flight(source).took((each, None) for each in trimmed)
             # What an inbox holds was counted as delivered when its first attempt was settled.
             self._drop(subscription, source, trimmed, new=source is Source.TOPIC)
@@ -448,8 +484,9 @@ class Dispatcher:
         invocation = None if delivery is None else delivery.invocation_id
         self._listener.tell(Captured(self.trigger.name, invocation, stream, text))
 
-    def loaded(self, revision: Revision, ready: Ready) -> None:
+    def loaded(self, revision: Revision, ready: Ready, took: timedelta) -> None:
         """The function is there: fetch."""
+        self._listener.tell(WorkerStarted(self.trigger.name, took))
         if revision is not self.serving:
             return
         self.known.set()

@@ -8,7 +8,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.missed import Missed, missed
 from evfn.clock import Clock
 from evfn.errors import BrokerError
-from evfn.listener import Listener
+from evfn.listener import Dropped, Listener
 from evfn.services import settling
 from evfn.services.dispatcher import Dispatcher
 
@@ -58,6 +58,7 @@ class ForeignTrims:
     def _say(self, trigger: str, found: Missed) -> None:
         events = "1 event" if found.events == 1 else f"{found.events:,} events"
         before = f" and before {found.oldest}" if found.oldest else ""
+        self._listener.tell(Dropped(trigger, found.events))
         settling.warn(
             self._listener,
             trigger,

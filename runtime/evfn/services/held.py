@@ -3,11 +3,13 @@
 from evfn.broker.group import Source
 from evfn.broker.record import Attempt, Origin, Record
 from evfn.services.subscription import Subscription
+from evfn.tracing.tracer import Begun
 from evfn.workers.delivery import Delivery
 
 
 class Held(Delivery, eq=False, kw_only=True):
-    """`record` is what the inbox entry carried; None for an event straight from its topic."""
+    """`record` is what the inbox entry carried; None for an event straight from its topic. `span` is the one that is
+    begun for the attempt, where spans are made."""
 
     subscription: Subscription
     source: Source
@@ -15,6 +17,7 @@ class Held(Delivery, eq=False, kw_only=True):
     first_delivered_ms: int
     record: Record | None
     deliveries: int = 1
+    span: Begun | None = None
 
     @property
     def opens(self) -> bool:

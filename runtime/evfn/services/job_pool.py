@@ -230,6 +230,10 @@ class JobPool:
             return not watched.enqueued
         if self._watched.pop(watched.held, None) is None:
             return False
+        if watched.held.traceparent is not None:
+            # When it ran is known to the other machine's clock; how long is what counts.
+            now_ns = int(self._clock.monotonic() * 1e9)
+            watched.held.ran_ns = now_ns - int(elapsed / timedelta(microseconds=1)) * 1000, now_ns
         for line in output:
             self._owner.output(watched.held, line.stream, line.text)
         self._tell(watched.held, outcome, elapsed)
@@ -273,6 +277,7 @@ class JobPool:
             attempt=held.attempt,
             lease_ms=int(settings.lease.total_seconds() * 1000),
             revision=self._revision(),
+            traceparent=held.traceparent,
         )
 
     async def _look_for_workers(self) -> None:

@@ -31,7 +31,7 @@ class Results(Protocol):
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
-    def loaded(self, revision: "Revision", ready: Ready) -> None: ...
+    def loaded(self, revision: "Revision", ready: Ready, took: timedelta) -> None: ...
     def broken(self, revision: "Revision", failed: LoadFailed) -> None: ...
     def short(self, why: str) -> None: ...
 
@@ -143,7 +143,7 @@ class Revision:
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         self._results.output(delivery, stream, text)
 
-    def loaded(self, ready: Ready) -> None:
+    def loaded(self, ready: Ready, took: timedelta) -> None:
         """A worker has loaded the function. The first one decides what this revision is."""
         if not self.name:
             self.name = ready.revision
@@ -152,7 +152,7 @@ class Revision:
                 self._pin(ready.modules)
         if not self._load.done():
             self._load.set_result(ready)
-        self._results.loaded(self, ready)
+        self._results.loaded(self, ready, took)
 
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""

@@ -26,6 +26,7 @@ from evfn.services.revision import Revision
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
 from evfn.services.watcher import Watcher
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import DataMode, Isolation, Project, Trigger
 from evfn.workers.config import worker_config
 from evfn.workers.pool import Pool
@@ -75,6 +76,7 @@ class Roster:
         *,
         on_due: Callable[[Subscription, int], None],
         on_end: Callable[[asyncio.Task[None]], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self.project = project
         self.dispatchers: list[Dispatcher] = []
@@ -91,6 +93,7 @@ class Roster:
         self._served = served
         self._on_due = on_due
         self._on_end = on_end
+        self._tracer = tracer
         self._discovery = Discovery(connection, project)
         self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
         self._queues: dict[str, JobQueue] = {}
@@ -169,6 +172,7 @@ class Roster:
             functions=self._place.functions_dir,
             environ=os.environ,
             env_file=self._env_file,
+            traced=self._tracer is not None,
         )
 
     def revise(self, dispatcher: Dispatcher, trigger: Trigger) -> Revision:
@@ -228,6 +232,7 @@ class Roster:
             self._clock,
             self._random,
             self._on_due,
+            self._tracer,
         )
         dispatcher.serve(self.revise(dispatcher, trigger))
         return dispatcher

@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 from evfn.broker.group import Entry, Source
 from evfn.broker.limits import too_large
 from evfn.clock import Clock
-from evfn.listener import Happening, Invoked, Listener, SucceededMany
+from evfn.listener import Happening, Invoked, Listener, SucceededMany, stored_ms
+from evfn.listener import Interrupted as CutShort
 from evfn.outcome import Failure, Interrupted, Outcome, Rejected, Succeeded
 from evfn.services import settling
 from evfn.services.held import Held, held_of
 from evfn.services.reports import Reports
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
-from evfn.settlement import Ack, DeadLetter, Release, RetryAt, settle
+from evfn.settlement import Ack, DeadLetter, Release, RetryAt, Settlement, settle
+from evfn.tracing.tracer import Tracer
 from evfn.trigger import Trigger
 from evfn.workers.delivery import Delivery
 
@@ -35,6 +37,7 @@ class Verdicts:
         *,
         again: Callable[[Held], None],
         give_back: Callable[[Held], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self.trigger = trigger
         self._followed = followed
@@ -45,6 +48,7 @@ class Verdicts:
         self._random = random
         self._again = again
         self._give_back = give_back
+        self._tracer = tracer
         self._unemitted_shown = ""
 
     def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
@@ -53,12 +57,14 @@ class Verdicts:
         for delivery in deliveries:
             held = held_of(delivery)
             by_place[held.subscription, held.source].append(held)
+            if held.span is not None:
+                self._span_ends(held, settling.SUCCEEDED, Ack())
         for (subscription, source), group in by_place.items():
             happenings: list[Happening] = []
             if len(group) == 1:
-                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), None))
+                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), took))
             else:
-                happenings.append(SucceededMany(self.trigger.name, len(group)))
+                happenings.append(SucceededMany(self.trigger.name, len(group), took, _stored_ms(source, group)))
             entries, plain = self._report_successes(group, took) if self._followed else ([], group)
             counters: Counter[str] = Counter()
             if plain:
@@ -72,6 +78,8 @@ class Verdicts:
         """An attempt ended with something to decide on."""
         held = held_of(delivery)
         if isinstance(outcome, Interrupted):
+            self._listener.tell(CutShort(self.trigger.name))
+            self._span_ends(held, outcome, None)
             self._again(held)
             return
         if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
@@ -85,6 +93,7 @@ class Verdicts:
             now=now,
             random=self._random(),
         )
+        self._span_ends(held, outcome, decision)
         counters = {"delivered": 1} if held.opens else {}
         traced = None
         if held in self._followed and not isinstance(decision, Release):
@@ -111,6 +120,11 @@ class Verdicts:
         )
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _span_ends(self, held: Held, outcome: Outcome, what: Settlement | None) -> None:
+        if self._tracer is not None and held.span is not None:
+            self._tracer.end(held.span, self.trigger, held, outcome, what)
+            held.span = held.traceparent = held.ran_ns = None
 
     def _invoked(
         self, held: Held, outcome: Outcome, decision: Ack | RetryAt | DeadLetter, took: timedelta | None
@@ -149,3 +163,12 @@ class Verdicts:
                 self.trigger.name,
                 f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
             )
+
+
+def _stored_ms(source: Source, group: list[Held]) -> tuple[int, int] | None:
+    """When the first and the last of them were stored, replayed events left out."""
+    if source is Source.TOPIC:
+        # In their order, but for what was claimed; and nobody looks at each one on this way.
+        group = [group[0], group[-1]]
+    times = [each for held in group if (each := stored_ms(held.stream_id, held.invocation_id)) is not None]
+    return (min(times), max(times)) if times else None

@@ -26,6 +26,7 @@ from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
 from evfn.workers.output import Capture
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
 from evfn.workers.surroundings import Descriptors, arrange, leave_template, move_in
 
@@ -48,10 +49,16 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
         inside.mark_worker()
         function = _load(config, channel, capture)
         imports = LateImports(channel, Path(config.project_dir))
+        runs: Runs = function
+        if config.traced:
+            # Only now, for it imports OpenTelemetry.
+            from evfn.workers.traced import Traced
+
+            runs = Traced(function, ledger)
         if function.is_async:
-            _serve_async(function, channel, ledger, capture, imports, config.concurrency)
+            _serve_async(runs, channel, ledger, capture, imports, config.concurrency)
         else:
-            one_by_one.serve(function, channel, ledger, capture, imports)
+            one_by_one.serve(runs, channel, ledger, capture, imports)
         leaving.stop(capture)
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -100,7 +107,7 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
 
 
 def _serve_async(
-    function: Function, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports, concurrency: int
+    function: Runs, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports, concurrency: int
 ) -> None:
     async def serve() -> None:
         await SideBySide(function, channel, ledger, capture, imports, concurrency).serve()

@@ -16,6 +16,7 @@ def worker_config(
     functions: Path,
     environ: Mapping[str, str],
     env_file: Mapping[str, str],
+    traced: bool = False,
 ) -> WorkerConfig:
     """`environ` is the instance's own environment; its EVFN_ variables may hold secrets and stay behind."""
     inherited = {name: value for name, value in environ.items() if not name.startswith("EVFN_")}
@@ -32,4 +33,5 @@ def worker_config(
         slots=SLOTS,
         env={**inherited, **env_file, **dict(trigger.env)},
         attempts=trigger.retry.attempts,
+        traced=traced,
     )

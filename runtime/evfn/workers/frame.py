@@ -13,12 +13,14 @@ SLOTS = SLOTS_PER_FRAME * FRAMES_PER_WORKER
 class Frame:
     """Events in consecutive slots of a ledger. The slots are not used again until every event is accounted for."""
 
-    __slots__ = ("_left", "deliveries", "first", "number")
+    __slots__ = ("_left", "deliveries", "first", "number", "traced")
 
     def __init__(self, number: int, first: int, deliveries: list[Delivery]) -> None:
         self.number = number
         self.first = first
         self.deliveries: list[Delivery | None] = list(deliveries)
+        self.traced = any(delivery.traceparent is not None for delivery in deliveries[:1])
+        """Whether spans are made of its attempts: of all, or of none."""
         self._left = len(deliveries)
 
     @property
@@ -34,6 +36,12 @@ class Frame:
             self.deliveries[index] = None
             self._left -= 1
         return delivery
+
+    def time_done(self, ledger: Ledger) -> None:
+        """Have each event that is done say from when to when it ran."""
+        for index, delivery in enumerate(self.deliveries):
+            if delivery is not None and ledger.memory[self.first + index] == Status.DONE:
+                delivery.ran_ns = ledger.ran_ns(self.first + index)
 
     def take_done(self, ledger: Ledger) -> list[Delivery]:
         """Every event that the ledger says is done, from now on accounted for."""

@@ -1,7 +1,8 @@
 """Shared memory between the dispatcher and one worker: what became of every event the worker holds.
 
-One status byte and one start time a slot. The worker writes around each call, so the page says, even after the worker's
-sudden death, which event ran and which were finished. Only the dispatcher resets slots.
+One status byte, one start time and, where spans are made, one end time a slot. The worker writes around each call, so
+the page says, even after the worker's sudden death, which event ran and which were finished. Only the dispatcher resets
+slots.
 
 RECALLED is the only final status that the dispatcher writes while the worker lives. It may take an event back for
 certain only if the event *before* it was still running after the mark was written: the worker reads the mark after that
@@ -14,7 +15,7 @@ import os
 import struct
 from enum import IntEnum
 
-_START = struct.Struct("<Q")
+_TIME = struct.Struct("<Q")
 
 
 class Status(IntEnum):
@@ -34,13 +35,13 @@ class Ledger:
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(descriptor, slots * (1 + _START.size))
+        self.memory = mmap.mmap(descriptor, slots * (1 + 2 * _TIME.size))
 
     @staticmethod
     def create(slots: int) -> int:
         """A new descriptor, closed on exec, whose page is all FREE."""
         descriptor = os.memfd_create("evfn-ledger", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, slots * (1 + _START.size))
+        os.ftruncate(descriptor, slots * (1 + 2 * _TIME.size))
         return descriptor
 
     def status(self, slot: int) -> Status:
@@ -51,13 +52,25 @@ class Ledger:
 
     def begin(self, slot: int, now_ns: int) -> None:
         """Running from now on: the start is written before the byte, so that a reader never sees an old start."""
-        _START.pack_into(self.memory, self.slots + slot * _START.size, now_ns)
+        _TIME.pack_into(self.memory, self.slots + slot * _TIME.size, now_ns)
         self.memory[slot] = Status.RUNNING
 
     def started_ns(self, slot: int) -> int:
         """When the slot's call began, on the monotonic clock in nanoseconds."""
-        started: int = _START.unpack_from(self.memory, self.slots + slot * _START.size)[0]
+        started: int = _TIME.unpack_from(self.memory, self.slots + slot * _TIME.size)[0]
         return started
+
+    def end(self, slot: int, now_ns: int) -> None:
+        """The slot's call is over; to be written before its final byte."""
+        _TIME.pack_into(self.memory, self.slots + (self.slots + slot) * _TIME.size, now_ns)
+
+    def ran_ns(self, slot: int) -> tuple[int, int] | None:
+        """From when to when the slot's call ran, on the monotonic clock in nanoseconds; None where its end is not
+        written."""
+        started = self.started_ns(slot)
+        ended: int = _TIME.unpack_from(self.memory, self.slots + (self.slots + slot) * _TIME.size)[0]
+        # What an earlier event left there was before this one began.
+        return (started, ended) if ended >= started else None
 
     def close(self) -> None:
         self.memory.close()

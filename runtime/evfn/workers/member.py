@@ -49,9 +49,9 @@ CONTROL_LOST = 97
 
 
 class Member:
-    """A worker process with its frames."""
+    """A worker process with its frames. `asked` is when it was asked for, on the monotonic clock in seconds."""
 
-    def __init__(self, worker: Worker, pool: "Pool", slots: int) -> None:
+    def __init__(self, worker: Worker, pool: "Pool", slots: int, asked: float) -> None:
         self.worker = worker
         self.loaded = False
         self.held = 0
@@ -60,6 +60,7 @@ class Member:
         self._regions = deque(range(0, slots, SLOTS_PER_FRAME))
         self._numbers = count(1)
         self._served = 0
+        self._asked = asked
         self.retiring = False
         self._alone = False
         self._ending: dict[int, Outcome] = {}
@@ -118,7 +119,7 @@ class Member:
             Work(
                 frame.number,
                 [
-                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields)
+                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields, d.traceparent)
                     for slot, d in enumerate(deliveries, first)
                 ],
             )
@@ -211,7 +212,7 @@ class Member:
             self.worker.kill()
         else:
             self._start_idle_timer()
-        self._pool.load_answer(answer)
+        self._pool.load_answer(answer, timedelta(seconds=self._pool.clock.monotonic() - self._asked))
 
     def _load_too_long(self) -> None:
         self._load_timer = None
@@ -234,16 +235,32 @@ class Member:
         self.held -= len(ended)
         now_ns = int(self._pool.clock.monotonic() * 1e9)
         for delivery, outcome, slot in ended:
-            ran_ns = max(0, now_ns - self.worker.ledger.started_ns(slot))
+            started_ns = self.worker.ledger.started_ns(slot)
+            if delivery.traceparent is not None:
+                delivery.ran_ns = self.worker.ledger.ran_ns(slot) or (started_ns, now_ns)
+            ran_ns = max(0, now_ns - started_ns)
             self._pool.owner.ended(delivery, outcome, timedelta(microseconds=ran_ns / 1000))
         self._pool.accounted(len(ended))
 
     def _harvest(self) -> None:
         """Settle what is done in frames that are not."""
         for frame in self._frames.values():
-            self._done(frame)
+            self._done(frame, self._pace_before(frame))
+
+    def _pace_before(self, frame: Frame) -> timedelta | None:
+        """What a call of this frame took on average, up to the one that runs; None where the ledger does not tell."""
+        if self._pool.is_async:
+            return None
+        ledger = self.worker.ledger
+        running = next((slot for slot, status, _ in frame.left(ledger) if status is Status.RUNNING), None)
+        if running is None or running == frame.first:
+            return None
+        ran_ns = ledger.started_ns(running) - ledger.started_ns(frame.first)
+        return timedelta(microseconds=ran_ns / (running - frame.first) / 1000)
 
     def _done(self, frame: Frame, took: timedelta | None = None) -> None:
+        if frame.traced:
+            frame.time_done(self.worker.ledger)
         done = frame.take_done(self.worker.ledger)
         if done:
             self.held -= len(done)
@@ -321,7 +338,7 @@ class Member:
         unbegun: list[Delivery] = []
         ran: list[tuple[int, Delivery]] = []
         for frame in self._frames.values():
-            self._done(frame)
+            self._done(frame, self._pace_before(frame))
             for slot, state, _ in list(frame.left(ledger)):
                 delivery = frame.take(slot)
                 if delivery is None:

@@ -3,7 +3,7 @@
 import os
 import time
 
-from evfn.functions.function import NOTHING, Function
+from evfn.functions.function import NOTHING
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
@@ -11,9 +11,10 @@ from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import NO_SLOT, Capture
 from evfn.workers.protocol import FrameDone, Stop, Work
 from evfn.workers.reply import reply
+from evfn.workers.runs import Runs
 
 
-def serve(function: Function, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports) -> None:
+def serve(function: Runs, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports) -> None:
     """Work off frames until told to stop."""
     for message in channel.messages():
         if isinstance(message, Work):
@@ -23,7 +24,7 @@ def serve(function: Function, channel: Channel, ledger: Ledger, capture: Capture
             return
 
 
-def _run(work: Work, function: Function, channel: Channel, ledger: Ledger, capture: Capture) -> None:
+def _run(work: Work, function: Runs, channel: Channel, ledger: Ledger, capture: Capture) -> None:
     # This loop is what an event costs: names are local, and a plain success is nothing but its byte.
     run, begin, memory, tally = function.run, ledger.begin, ledger.memory, capture.tally
     clock, current_pid, pid = time.monotonic_ns, os.getpid, os.getpid()

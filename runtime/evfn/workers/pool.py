@@ -35,8 +35,8 @@ class PoolOwner(Protocol):
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """One captured line; None where no event was running."""
 
-    def loaded(self, ready: Ready) -> None:
-        """A worker loaded the function: the trigger is ok."""
+    def loaded(self, ready: Ready, took: timedelta) -> None:
+        """A worker loaded the function, so long after it was asked for: the trigger is ok."""
 
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""
@@ -159,12 +159,12 @@ class Pool:
             self._load_failed(LoadFailed(f"the process ended while it imported the function: {cause}"))
         self._refill()
 
-    def load_answer(self, answer: Ready | LoadFailed) -> None:
-        """A new worker said how loading went."""
+    def load_answer(self, answer: Ready | LoadFailed, took: timedelta) -> None:
+        """A new worker said how loading went, so long after it was asked for."""
         if isinstance(answer, Ready):
             self._failures = 0
             self.is_async = answer.is_async
-            self.owner.loaded(answer)
+            self.owner.loaded(answer, took)
             self.feed()
         else:
             self._load_failed(answer)
@@ -224,8 +224,9 @@ class Pool:
             if self._failures:
                 await self.clock.sleep(min(timedelta(seconds=2.0 ** (self._failures - 1)), MAX_LOAD_BACKOFF))
             config = self._config()
+            asked = self.clock.monotonic()
             worker = await self._template.fork(config)
-            self.members.append(Member(worker, self, SLOTS))
+            self.members.append(Member(worker, self, SLOTS, asked))
         except ForkRefused as error:
             text = f"the system refused another process: {error}"
             if self.active:

@@ -14,7 +14,10 @@ MAX_FRAME_BYTES = 1 << 30
 
 
 class Invocation(msgspec.Struct, frozen=True, array_like=True):
-    """One event for a worker. `fields` are the entry's, alternating name and value, untouched since Redis."""
+    """One event for a worker. `fields` are the entry's, alternating name and value, untouched since Redis.
+
+    `traceparent` is the place of the span that the dispatcher will make of this attempt; None where it makes none.
+    """
 
     slot: int
     topic: str
@@ -22,6 +25,7 @@ class Invocation(msgspec.Struct, frozen=True, array_like=True):
     attempt: int
     invocation_id: str
     fields: list[bytes]
+    traceparent: str | None = None
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):
@@ -152,7 +156,7 @@ class Pinned(msgspec.Struct, frozen=True, array_like=True):
 class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
 
-    Without `pinned` the function is loaded from the disk as it is.
+    Without `pinned` the function is loaded from the disk as it is. `traced` says that spans are made of its attempts.
     `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
     """
 
@@ -170,6 +174,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     attempts: int = 1
     give_up_on: list[str] = []
     pinned: Pinned | None = None
+    traced: bool = False
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

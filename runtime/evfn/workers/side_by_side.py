@@ -5,7 +5,7 @@ import os
 import time
 from collections import deque
 
-from evfn.functions.function import NOTHING, Function
+from evfn.functions.function import NOTHING
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
@@ -13,6 +13,7 @@ from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import Capture, Tally
 from evfn.workers.protocol import Cancel, FrameDone, Invocation, Stop, Work
 from evfn.workers.reply import reply
+from evfn.workers.runs import Runs
 
 
 class _Frame:
@@ -29,7 +30,7 @@ class _Frame:
 class SideBySide:
     def __init__(
         self,
-        function: Function,
+        function: Runs,
         channel: Channel,
         ledger: Ledger,
         capture: Capture,

@@ -1,0 +1,52 @@
+"""Where an event stands in a distributed trace: the W3C's `traceparent` and `tracestate`, extensions of the event."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})").fullmatch
+_STORED = TRACEPARENT.encode()
+_STORED_STATE = TRACESTATE.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class TraceParent:
+    """One span of a trace: both ids in hexadecimal digits, and flags, whose last bit says that it is recorded."""
+
+    trace_id: str
+    span_id: str
+    flags: str = "01"
+    state: str = ""
+
+    @classmethod
+    def parse(cls, text: str | None, state: str = "") -> Self | None:
+        """None for what is no traceparent of the version that is known."""
+        found = _FORM(text) if text else None
+        return None if found is None else cls(found[1], found[2], found[3], state)
+
+    @classmethod
+    def of(cls, fields: Sequence[bytes]) -> Self | None:
+        """The one of a stream entry (names and values in turn); None where it has none, or is no CloudEvent."""
+        if _STORED not in fields or b"specversion" not in fields:
+            return None
+        pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+        return cls.parse(
+            pairs.get(_STORED, b"").decode("ascii", "replace"), pairs.get(_STORED_STATE, b"").decode("ascii", "replace")
+        )
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+def onward(cause: str | None) -> TraceParent:
+    """A new span of the trace that an event belongs to; of a new trace where there is none."""
+    found = TraceParent.parse(cause)
+    # The last bits of both numbers are set: neither may be zero.
+    fresh = f"{random.getrandbits(192) | 1 << 64 | 1:048x}"
+    if found is None:
+        return TraceParent(fresh[:32], fresh[32:])
+    return TraceParent(found.trace_id, fresh[32:], found.flags)
