@@ -17,7 +17,7 @@ from evfn.errors import BrokerError, BrokerUnavailable, InvalidData, PublishUnkn
 from evfn.event import Event, decode
 from evfn.trigger import DataMode
 from proxy import Fault, FaultyProxy
-from servers import RealServer, free_port
+from servers import ACL, RealServer, free_port
 
 SOON = timedelta(seconds=1)
 PATIENT = timedelta(seconds=30)
@@ -181,6 +181,7 @@ async def test_f29_a_lost_reply_stores_nothing_twice(
     assert events[-1].stream_id == stream_id
 
 
+@pytest.mark.skipif(ACL is not None, reason="with a password the silence is met before the event is sent")
 async def test_f29_an_unknown_outcome_is_raised_as_such(
     server: RealServer, connection: Connection, keys: Keys, emit: Emit
 ) -> None:
