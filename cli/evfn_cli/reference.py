@@ -25,7 +25,8 @@ These options may stand before or after the command. Each has a variable; an opt
 _SERVER = """
 Every other option has a variable as well, named after its command: `EVFN_RUN_UNTIL_IDLE=1` is `evfn run --until-idle`.
 
-**The server** is the one of `--redis`, else of `EVFN_REDIS_URL`, else the one that the instance running in this project
+**The server** is the one of `--redis` or `--redis-file`, else of `EVFN_REDIS_URL`, else of the file that
+`EVFN_REDIS_URL_FILE` names, else the one that the instance running in this project
 uses, else the embedded one, whose events live in `.evfn/` and survive restarts. Every command says on stderr which
 one it uses, and never shows a password. `EVFN_VALKEY_SERVER` names another program for the embedded server.
 

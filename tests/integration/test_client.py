@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,18 @@ async def test_f29_an_unknown_outcome_is_raised_as_such(
         proxy.fault = Fault.NONE
         await emit(proxy.url, "orders", 1, id="o-1")
     assert [event.data for event in await stored(connection, keys)] == [0, 1]
+
+
+async def test_the_server_may_be_named_by_a_file(
+    server: RealServer, connection: Connection, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no password stands in the environment."""
+    (tmp_path / "redis-url").write_text(f"{server.url}\n")
+    monkeypatch.delenv("EVFN_REDIS_URL", raising=False)
+    monkeypatch.setenv("EVFN_REDIS_URL_FILE", str(tmp_path / "redis-url"))
+    async with AsyncClient(key_prefix="t:") as client:
+        await client.emit("orders", 1)
+    assert [event.data for event in await stored(connection, keys)] == [1]
 
 
 async def test_a_server_that_is_not_there_is_told_apart(emit: Emit) -> None:
