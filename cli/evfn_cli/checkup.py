@@ -8,7 +8,6 @@ from typing import Any
 from evfn.broker.connection import Connection
 from evfn.broker.facts import collect, information, of_information
 from evfn.broker.findings import Finding, Gravity, findings, grave_at_start
-from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn_cli.opened import Opened
@@ -21,18 +20,13 @@ _MOUNTS = Path("/proc/mounts")
 async def examine(opened: Opened) -> tuple[str, list[Finding]]:
     """The server, its password masked, and all that was found. Raises BrokerError where it cannot be asked."""
     project = opened.project
-    topics = [
-        *(text for each in project.triggers for text in each.topics),
-        *(t for e in project.triggers for t in e.emits),
-    ]
     async with server_url(opened.location) as url:
         connection = await Connection.open(url, clock=SystemClock())
         try:
             await _answers(connection)
             facts = await collect(
                 connection,
-                Keys(project.settings.key_prefix),
-                topics,
+                project,
                 embedded=opened.location.server.url is None,
                 file_system=file_system(opened.location.state),
             )

@@ -40,6 +40,9 @@ GROUPS = {
         "dlq": "Look at, redrive or purge dead letters.",
         "forget": "Delete what is left on the server of triggers that are gone.",
     },
+    "On servers": {
+        "generate": "Make the files that run the project on servers.",
+    },
     "Editor and shell": {
         "schema": "Print the JSON Schema of the manifest.",
         "completion": "Print what makes a shell complete commands and names.",

@@ -1,7 +1,7 @@
 """The project a command works on: found, its manifest read, its warnings said."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +70,32 @@ def reopen(location: Location) -> OpenedProject:
     return _read(location, filters=True)
 
 
+def open_elsewhere(context: click.Context) -> tuple[Opened, tuple[str, ...]]:
+    """A project that is to run on another machine, and the variables that its `env` refers to: none needs a value."""
+    location = locate(choices(context), here=Path.cwd(), environ=os.environ)
+    asked = _Asked(os.environ)
+    read = _read(location, filters=True, environ=asked)
+    return Opened(location, read.project, read.env_file), tuple(asked.names)
+
+
+class _Asked(Mapping[str, str]):
+    """An environment in which every variable is set, and which knows what it was asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.names: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        self.names[name] = None
+        return self._environ.get(name) or "unset"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
 def _open(location: Location, filters: bool, tell: Callable[[str], None] | None) -> Opened:
     read = _read(location, filters=filters)
     if tell is not None:
@@ -78,7 +104,7 @@ def _open(location: Location, filters: bool, tell: Callable[[str], None] | None)
     return Opened(location, read.project, read.env_file)
 
 
-def _read(location: Location, *, filters: bool) -> OpenedProject:
+def _read(location: Location, *, filters: bool, environ: Mapping[str, str] | None = None) -> OpenedProject:
     from evfn.manifest import load
 
     found = env_file.read(location.env_file)
@@ -87,7 +113,7 @@ def _read(location: Location, *, filters: bool) -> OpenedProject:
     loaded = load(
         location.manifest,
         functions_dir=location.functions,
-        environ={**extra, **os.environ},
+        environ={**extra, **os.environ} if environ is None else environ,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         check_filters=filters,
     )

@@ -16,6 +16,12 @@ OPTIONS = [
     ("--functions", "DIR", "The functions folder, relative to the manifest.  [default: functions]", "EVFN_FUNCTIONS"),
     ("--name", "NAME", "Another project name: its own groups, so its own copy of every event.", "EVFN_NAME"),
     ("--redis", "URL", "The server: redis://, rediss:// or unix://; else the embedded one.", "EVFN_REDIS_URL"),
+    (
+        "--redis-file",
+        "FILE",
+        "A file that holds the server's URL: keeps its password off the command line.",
+        "EVFN_REDIS_URL_FILE",
+    ),
     ("--state", "DIR", "The folder of the embedded server's events.  [default: .evfn]", "EVFN_STATE"),
 ]
 
@@ -55,7 +61,7 @@ def same_project(context: click.Context) -> str:
     from evfn.broker.url import mask
 
     chosen = choices(context)
-    named = {flag: getattr(chosen, flag.removeprefix("--")) for flag, *_ in OPTIONS}
+    named = {flag: getattr(chosen, flag.removeprefix("--").replace("-", "_")) for flag, *_ in OPTIONS}
     if chosen.redis is not None:
         named["--redis"] = mask(chosen.redis)
     return " ".join(["evfn", *(f"{flag} {quote(value)}" for flag, value in named.items() if value is not None)])

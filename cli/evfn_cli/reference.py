@@ -26,7 +26,8 @@ _SERVER = """
 Every other option has a variable as well, named in its help or after its command: `EVFN_RUN_UNTIL_IDLE=1` is
 `evfn run --until-idle`.
 
-**The server** is the one of `--redis`, else of `EVFN_REDIS_URL`, else the one that the instance running in this project
+**The server** is the one of `--redis` or `--redis-file`, else of `EVFN_REDIS_URL`, else of the file that
+`EVFN_REDIS_URL_FILE` names, else the one that the instance running in this project
 uses, else the embedded one, whose events live in `.evfn/` and survive restarts. Every command says on stderr which
 one it uses, and never shows a password. `EVFN_VALKEY_SERVER` names another program for the embedded server.
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -30,6 +31,7 @@ from evfn.broker.url import Url, parse
 from evfn.clock import Clock, SystemClock
 from evfn.errors import BrokerError, BrokerUnavailable, UsageError
 from evfn.event import Event, encode
+from evfn.project import read_url
 from evfn.topic import check_name
 from evfn.tracing.producing import sending
 
@@ -57,9 +59,12 @@ class _Publisher:
                 "success of the attempt and not at all when it fails"
             )
         url = url or os.environ.get("EVFN_REDIS_URL")
+        if not url and os.environ.get("EVFN_REDIS_URL_FILE"):
+            url = read_url(Path(os.environ["EVFN_REDIS_URL_FILE"]))
         if not url:
             raise UsageError(
-                'which server? Pass its URL, as in Client("redis://localhost:6379"), or set EVFN_REDIS_URL'
+                'which server? Pass its URL, as in Client("redis://localhost:6379"), or set EVFN_REDIS_URL or '
+                "EVFN_REDIS_URL_FILE"
             )
         if not timedelta(0) < deadline < WINDOW:
             raise UsageError(f"the deadline must be above zero and below {WINDOW.seconds} s, not {deadline}")

@@ -20,18 +20,21 @@ class Choices:
     functions: str | None = None
     name: str | None = None
     redis: str | None = None
+    redis_file: str | None = None
     state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server to use. `url` is None for the embedded one; `source` says for people who chose it.
+    """The server to use. `url` is None for the embedded one; `source` says for people who chose it, and `named` whether
+    an option or a variable did.
 
     The URL may hold a password: mask it wherever it is shown.
     """
 
     url: str | None = field(repr=False)
     source: str
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ Reopen = Callable[[], OpenedProject]
 def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Location:
     """Find the project of the folder `here`. Options win over variables, variables over what is found.
 
-    Raises UsageError where there is no manifest.
+    Raises UsageError where there is no manifest, and where the file with the server's URL holds none.
     """
     manifest = find_manifest(choices, here=here, environ=environ)
     functions = choices.functions or environ.get("EVFN_FUNCTIONS") or "functions"
@@ -87,7 +90,7 @@ def locate(choices: Choices, *, here: Path, environ: Mapping[str, str]) -> Locat
         state=state_folder,
         state_named=bool(state),
         name=choices.name or environ.get("EVFN_NAME") or None,
-        server=_server(choices.redis, environ, state_folder),
+        server=_server(choices, here, environ, state_folder),
     )
 
 
@@ -110,11 +113,33 @@ def prepare_state(state: Path) -> None:
         ignore.write_text("*\n")
 
 
-def _server(option: str | None, environ: Mapping[str, str], state: Path) -> Server:
-    if option:
-        return Server(option, "--redis")
+def read_url(path: Path) -> str:
+    """The server's URL that a file holds: a secret that its surroundings hand to a process as a file.
+
+    Raises UsageError where it cannot be read, or holds anything else than one line.
+    """
+    try:
+        lines = path.read_text("utf-8").split()
+    except OSError as error:
+        raise UsageError(f"{path}, the file with the server's URL, cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        lines = []
+    if len(lines) != 1:
+        raise UsageError(f"{path} must hold one line, the server's URL, such as redis://user:password@host:6379")
+    return lines[0]
+
+
+def _server(choices: Choices, here: Path, environ: Mapping[str, str], state: Path) -> Server:
+    if choices.redis and choices.redis_file:
+        raise UsageError("--redis and --redis-file both name a server; write one of them")
+    if choices.redis:
+        return Server(choices.redis, "--redis", named=True)
+    if choices.redis_file:
+        return Server(read_url(here / choices.redis_file), "--redis-file", named=True)
     if environ.get("EVFN_REDIS_URL"):
-        return Server(environ["EVFN_REDIS_URL"], "EVFN_REDIS_URL")
+        return Server(environ["EVFN_REDIS_URL"], "EVFN_REDIS_URL", named=True)
+    if environ.get("EVFN_REDIS_URL_FILE"):
+        return Server(read_url(here / environ["EVFN_REDIS_URL_FILE"]), "EVFN_REDIS_URL_FILE", named=True)
     from evfn.embedded import socket_path  # Here, for it brings asyncio along, which `--help` does not need.
 
     running = next((each.server for each in instance_lock.living(state)), "")

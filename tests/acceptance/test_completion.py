@@ -29,7 +29,7 @@ triggers:
 """
 COMMANDS = [
     *["init", "check", "run", "serve", "rq-worker", "emit", "invoke", "replay"],
-    *["tail", "status", "doctor", "dlq", "forget", "schema", "completion"],
+    *["tail", "status", "doctor", "dlq", "forget", "generate", "schema", "completion"],
 ]
 
 # Does what readline does: splits the line into words at bash's own breaks, and calls the function that is registered.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from divided import Divided
 from evfn.broker.connection import Connection
 from evfn.broker.group import Group
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.trigger import StartAt
-from servers import FLAVOURS, RealServer
+from servers import ACL, FLAVOURS, RealServer
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,6 +29,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
     runner.run(pyfuncitem.obj(**arguments))
     return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under EVFN_TEST_ACL only what evfn asks of a server is of interest, and not how a connection comes about."""
+    if ACL is None:
+        return
+    here = [each for each in items if isinstance(each, pytest.Function) and each.path.parent == Path(__file__).parent]
+    left_out = [each for each in here if "connection" not in each.fixturenames or "_connection" in each.path.stem]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [each for each in items if each not in left_out]
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +70,12 @@ def server(running_server: RealServer) -> RealServer:
 def connection(server: RealServer, runner: asyncio.Runner) -> Iterator[Connection]:
     """The broker's way to the empty server."""
     connection = runner.run(Connection.open(server.url, clock=SystemClock()))
+    admin = runner.run(Connection.open(server.admin_url, clock=SystemClock()))
+    if ACL:
+        connection = Divided.between(connection, admin)
     yield connection
     runner.run(connection.close())
+    runner.run(admin.close())
 
 
 @pytest.fixture

@@ -65,6 +65,33 @@ def test_options_win_over_variables_and_variables_over_defaults(project: Path) -
     assert found.server.source == "--redis"
 
 
+def test_the_url_may_stand_in_a_file(project: Path) -> None:
+    """As systemd's credentials and mounted secrets do; a URL that is said at once wins over the variable's file."""
+    secret = project / "redis-url"
+    secret.write_text("redis://:secret@h\n")
+    environ = {"EVFN_REDIS_URL_FILE": str(secret)}
+    for found in (at(project, environ), at(project, redis_file="redis-url")):
+        assert found.server.url == "redis://:secret@h"
+        assert found.server.named
+        assert "secret" not in repr(found)
+    assert at(project, environ).server.source == "EVFN_REDIS_URL_FILE"
+    assert at(project, {**environ, "EVFN_REDIS_URL": "redis://c"}).server.url == "redis://c"
+    assert at(project, environ, redis="redis://c").server.url == "redis://c"
+    with pytest.raises(UsageError, match="both name a server"):
+        at(project, redis="redis://c", redis_file="redis-url")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"redis://:secret@h two", b"\xff\xfesecret"])
+def test_a_file_that_holds_no_url_is_named_and_not_shown(project: Path, content: bytes) -> None:
+    """Nor is the embedded server used in its place."""
+    (project / "redis-url").write_bytes(content)
+    with pytest.raises(UsageError, match="redis-url must hold one line") as caught:
+        at(project, redis_file="redis-url")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"nowhere.*cannot be read: No such file"):
+        at(project, redis_file="nowhere")
+
+
 def test_without_a_word_the_server_is_the_running_instances_else_the_embedded_one(project: Path) -> None:
     """`evfn emit` in a second terminal reaches what `evfn run --redis …` serves."""
     assert at(project).server.url is None

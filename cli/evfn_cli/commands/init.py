@@ -29,8 +29,8 @@ def command(context: click.Context, *, folder: str) -> None:
     from evfn.project import enclosing
     from evfn_cli import new_project
 
-    for option in ("manifest", "functions", "redis", "state"):
-        if getattr(choices(context), option) is not None:
+    for option in ("manifest", "functions", "redis", "redis-file", "state"):
+        if getattr(choices(context), option.replace("-", "_")) is not None:
             raise click.UsageError(f"--{option} means nothing to init; write evfn init DIR --name NAME", context)
     path = Path(os.path.abspath(folder))  # noqa: PTH100 - a path through a symbolic link stays as the user knows it
     named = choices(context).name or os.environ.get("EVFN_NAME")

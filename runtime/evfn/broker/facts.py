@@ -1,17 +1,18 @@
 """What a server says of itself, as far as it bears on evfn's promises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.exceptions import RedisError
 
-from evfn.broker import rights
+from evfn.broker import acl, rights
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
 from evfn.broker.link import link
 from evfn.broker.server import Server, parse_info
 from evfn.errors import BrokerError, BrokerUnavailable
+from evfn.trigger import Project
 
 SETTINGS = (
     "appendfsync",
@@ -75,10 +76,9 @@ def of_information(info: Mapping[str, str] | None, *, embedded: bool) -> Facts:
     return Facts(info, server=parse_info(text), embedded=embedded)
 
 
-async def collect(
-    connection: Connection, keys: Keys, topics: Sequence[str], *, embedded: bool, file_system: str | None
-) -> Facts:
-    """Ask for everything once; changes nothing. `topics` as written, patterns too. Raises BrokerError."""
+async def collect(connection: Connection, project: Project, *, embedded: bool, file_system: str | None) -> Facts:
+    """Ask for everything once; changes nothing. Raises BrokerError, UsageError for a key prefix no ACL can name."""
+    topics = [text for each in project.triggers for text in (*each.topics, *each.emits)]
     clock = connection.clock
     info = await information(connection)
     pings = []
@@ -91,8 +91,8 @@ async def collect(
     return Facts(
         info,
         await _settings(connection),
-        await rights.missing(connection, keys, exact),
-        rights.acl_line(keys, topics),
+        await rights.missing(connection, Keys(project.settings.key_prefix), project.name, exact),
+        acl.user(acl.Role.INSTANCE, project).command(),
         await _number(connection, "DBSIZE"),
         await _pushes(connection),
         timedelta(seconds=sorted(pings)[_PINGS // 2]),

@@ -136,5 +136,19 @@ class Keys:
         start = f"{self.prefix}evfn:trigger:"
         return key.removeprefix(start) if key.startswith(start) else None
 
+    def probe(self, project: str) -> str:
+        """A key of a project that never exists, to ask what may be done with those that do."""
+        return self._pair("doctor", f"{project}/doctor", Part.STATS)
+
+    def of_project(self, project: str) -> list[str]:
+        """Globs of what the triggers of one project alone have, and what all projects share."""
+        return [
+            f"{self.prefix}evfn:{{*}}:{project}/*",
+            self.trigger(f"{project}/*"),
+            f"{self.instances}*",
+            self.topics,
+            self.trace("*"),
+        ]
+
     def _pair(self, topic: str, group: str, part: Part) -> str:
         return f"{self.prefix}evfn:{{{self.topic(topic)}}}:{group}:{part.value}"

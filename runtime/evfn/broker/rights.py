@@ -1,4 +1,4 @@
-"""What a user must be allowed on the server, found out by asking for it in ways that change nothing."""
+"""Which commands evfn sends to the server; what a user lacks of them is found out in ways that change nothing."""
 
 from collections.abc import Sequence
 
@@ -60,34 +60,65 @@ _SUB: dict[tuple[str, str], Sequence[Argument]] = {
 }
 # What there is no harmless way to ask for, or what evfn can do without.
 _UNASKED = (
-    "hsetnx",
-    "sadd",
-    "hello",
-    "select",
     "client|tracking",
+    "eval_ro",
+    "evalsha_ro",
+    "exec",
+    "hello",
+    "hkeys",
+    "hsetnx",
     "info",
+    "multi",
     "role",
-    "config|get",
+    "sadd",
+    "select",
+    "unlink",
     "xread",
     "xreadgroup",
 )
 
+INSTANCE = frozenset({*_ANYWHERE, *_OWN, *_STREAM, *("|".join(each) for each in _SUB), *_UNASKED})
+"""All that an instance sends, and every command of evfn that changes something on the server."""
+_CONNECTING = frozenset({"hello", "info", "ping", "role", "select"})
+PRODUCER = _CONNECTING | frozenset(
+    {"eval", "evalsha", "hget", "hlen", "hset", "pexpireat", "sadd", "time", "type", "xadd"}
+)
+"""Publishing, once each; a plain XADD too. Nothing that reads an event."""
+READ_ONLY = _CONNECTING | frozenset(
+    {
+        *("dbsize", "scan", "time", "type", "eval_ro", "evalsha_ro", "multi", "exec"),
+        *("hexists", "hget", "hgetall", "hkeys", "hlen", "hmget", "smembers", "zcard", "zrange", "zrangebyscore"),
+        *("xinfo|consumers", "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange", "xread", "xrevrange"),
+    }
+)
+"""Looking at triggers, topics and dead letters."""
+JOB = _CONNECTING | frozenset(
+    {"eval", "evalsha", "hdel", "hexists", "hget", "hincrby", "hmget", "hset", "time", "type", "xpending", "xrange"}
+)
+"""What a job sends about the one delivery that it runs: it takes it, beats, and reports. It settles nothing."""
+RQ = frozenset(
+    {
+        *("client|info", "client|setname", "ping", "info", "time"),
+        *("multi", "exec", "watch", "unwatch", "discard", "eval", "evalsha", "script|load", "script|exists"),
+        *("publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"),
+        *("get", "set", "del", "exists", "type", "expire", "persist", "ttl", "pttl"),
+        *("hset", "hget", "hgetall", "hmget", "hdel", "hexists", "hincrby", "hincrbyfloat"),
+        *("lpush", "rpush", "lpop", "blpop", "lmove", "blmove", "lrem", "llen", "lrange", "lpos"),
+        *("sadd", "srem", "smembers", "scard", "sismember"),
+        *("zadd", "zrem", "zrange", "zrevrange", "zrangebyscore", "zremrangebyscore", "zcard", "zcount", "zscore"),
+        *("xadd", "xlen", "xread", "xrevrange"),
+    }
+)
+"""What RQ sends, to enqueue jobs and to work on them; on its own keys."""
 
-def acl_line(keys: Keys, topics: Sequence[str]) -> str:
-    """The line that makes a user with all evfn needs, and no more; `topics` may be patterns."""
-    own = [f"~{keys.prefix}evfn:*"]
-    streams = [f"~{keys.topic(topic.replace('**', '*'))}" for topic in dict.fromkeys(topics)]
-    commands = [*_ANYWHERE, *_OWN, *_STREAM, *("|".join(each) for each in _SUB), *_UNASKED]
-    allowed = " ".join(f"+{each}" for each in sorted(commands))
-    return f"ACL SETUSER evfn on >PASSWORD resetkeys {' '.join([*own, *streams])} resetchannels -@all {allowed}"
 
-
-async def missing(connection: Connection, keys: Keys, topics: Sequence[str]) -> tuple[str, ...]:
+async def missing(connection: Connection, keys: Keys, project: str, topics: Sequence[str]) -> tuple[str, ...]:
     """The rights this user lacks, as `command on key`. Raises BrokerUnavailable."""
-    own = f"{keys.prefix}evfn:{{doctor}}:probe"
+    own = keys.probe(project)
     asked: list[tuple[str, tuple[Argument, ...]]] = [
         *((name, (name, *rest)) for name, rest in _ANYWHERE.items()),
         *((f"{name} on {own}", (name, own, *rest)) for name, rest in _OWN.items()),
+        *((f"type on {key}", ("type", key)) for key in (keys.instances, keys.topics, keys.trace("doctor"))),
     ]
     for key in (own, *(keys.topic(topic) for topic in topics)):
         asked += [(f"{name} on {key}", (name, key, *rest)) for name, rest in _STREAM.items()]

@@ -52,15 +52,23 @@ class Script:
         return reply
 
     async def run_many(
-        self, connection: Connection, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+        self,
+        connection: Connection,
+        calls: Sequence[tuple[Sequence[str], Sequence[Argument]]],
+        *,
+        read_only: bool = False,
     ) -> list[Any]:
-        """Run it several times in one go; refusals stand in their places, as in `Connection.pipeline`."""
+        """Run it several times in one go; refusals stand in their places, as in `Connection.pipeline`.
+
+        With `read_only` the server sees to it that nothing is changed, and asks for no more rights than reading takes.
+        """
+        by_hash, whole = ("EVALSHA_RO", "EVAL_RO") if read_only else ("EVALSHA", "EVAL")
         reached(self.before)
-        replies = await connection.pipeline([("EVALSHA", self.sha, len(keys), *keys, *args) for keys, args in calls])
+        replies = await connection.pipeline([(by_hash, self.sha, len(keys), *keys, *args) for keys, args in calls])
         for index, reply in enumerate(replies):
             if isinstance(reply, ScriptMissing):
                 keys, args = calls[index]
-                again = await connection.pipeline([("EVAL", self.text, len(keys), *keys, *args)])
+                again = await connection.pipeline([(whole, self.text, len(keys), *keys, *args)])
                 replies[index] = again[0]
         reached(self.after)
         return replies

@@ -93,7 +93,7 @@ async def look(
         names, arguments = _call(keys, topic, rules, groups, found, lease)
         calls.append((names, [0, *arguments]))
     result: list[Trimmed | BrokerError] = []
-    for (names, _), reply in zip(calls, await TRIM.run_many(connection, calls), strict=True):
+    for (names, _), reply in zip(calls, await TRIM.run_many(connection, calls, read_only=True), strict=True):
         try:
             result.append(_read(reply, names[0], connection.server, 0))
         except BrokerError as error:
