@@ -8,6 +8,8 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from evfn import Client
 from sandbox import Sandbox, wait_until
 
@@ -36,6 +38,7 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
+@pytest.mark.early(1)
 def test_thirty_edits_under_load_lose_and_double_nothing(sandbox: Sandbox) -> None:
     """Every event runs once and is recorded once; a good edit serves an event within a second (p95); memory stays flat;
     no process is left behind."""

@@ -280,6 +280,7 @@ def test_f46_what_a_dead_instance_left_is_found_behind_what_the_living_hold(mach
     assert [run.attempt for run in machines.runs()] == [2]
 
 
+@pytest.mark.early(5)
 def test_f50_instances_come_and_go_and_leave_nothing_behind(machines: Machines) -> None:
     """Twenty restarts, by SIGTERM and kill -9, with new code each time: every event has its effect, and the server
     knows of no more consumers and leases than instances live."""

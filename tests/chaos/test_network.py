@@ -110,6 +110,7 @@ def test_f32_a_minute_of_it(sandbox: Sandbox, valkey: RealServer, network: InThr
         assert process.poll() is None
 
 
+@pytest.mark.early(2)
 def test_f34_a_slow_network_costs_no_lease(sandbox: Sandbox, valkey: RealServer, network: InThread) -> None:
     """200 ms each way and 10 kB a second: slower, and that is all."""
     outage = Outage(sandbox, valkey, head="version: 1\nname: sandbox\n")
