@@ -126,6 +126,7 @@ def test_emit_imports_only_what_publishes_and_explains(project: Sandbox) -> None
     assert found & HEAVY == set()
 
 
+@pytest.mark.early(3)
 def test_idle_instance_with_fifty_triggers_takes_less_than_a_hundredth_of_a_core(sandbox: Sandbox) -> None:
     """Dispatcher, template, workers and embedded server together, over ten seconds, and nobody measuring coverage."""
     for name in [name for name in sandbox.environment if name.startswith("COVERAGE")]:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +16,7 @@ ROW = re.compile(
 )
 
 
+@pytest.mark.early(5)
 def test_demo_ends_by_itself_with_the_counts_of_the_readme(sandbox: Sandbox) -> None:
     """Every number but the rate; the steps it proposes name commands that exist."""
     shutil.rmtree(sandbox.folder / "functions")

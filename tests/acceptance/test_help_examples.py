@@ -64,6 +64,7 @@ def parse(command: click.Command, words: list[str], parent: click.Context | None
         parse(inner, left, context)
 
 
+@pytest.mark.early(5)
 def test_examples_that_end_by_themselves_work(sandbox: Sandbox) -> None:
     """One after the other, where the example project's broken readings have become dead letters."""
     shutil.rmtree(sandbox.folder / "functions")

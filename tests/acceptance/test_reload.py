@@ -24,6 +24,9 @@ VERSION = (
     "\nVERSION = {}\n\ndef run(event, context):\n    note(f\"{{VERSION}} {{event.data['n']}} {{context.attempt}}\")\n"
 )
 
+HELD = '    while os.path.exists(os.environ["JOURNAL"] + ".hold"):\n        time.sleep(0.01)\n'
+"""What runs this ends when it is let go."""
+
 
 @pytest.fixture
 def project(sandbox: Sandbox) -> Iterator[Sandbox]:
@@ -36,6 +39,14 @@ def project(sandbox: Sandbox) -> Iterator[Sandbox]:
 
 def said(box: Sandbox, text: str, times: int = 1) -> None:
     wait_until(lambda: box.log.read_text().count(text) >= times, description=f"{text!r} {times} times in the log")
+
+
+def hold(box: Sandbox) -> None:
+    Path(f"{box.journal}.hold").touch()
+
+
+def let_go(box: Sandbox) -> None:
+    Path(f"{box.journal}.hold").unlink()
 
 
 def ran(box: Sandbox, n: int) -> str:
@@ -173,15 +184,17 @@ def test_a_shared_module_that_breaks_is_told_once_for_all(sandbox: Sandbox) -> N
 def test_what_runs_ends_on_the_code_it_began_with(sandbox: Sandbox) -> None:
     """No attempt is burnt, and where one worker serves the trigger the next event begins only then: order is kept."""
     sandbox.manifest("slow: {topic: people, function: 'slow:run', workers: {max: 1}}")
-    slow = "\nimport time\n\ndef run(event, context):\n    note(f\"begin {{event.data['n']}} on {0}\")\n"
-    slow += "    time.sleep(1)\n"
+    slow = "\nimport time\n\ndef run(event, context):\n    note(f\"begin {{event.data['n']}} on {0}\")\n" + HELD
     slow += "    note(f\"end {{event.data['n']}} on {0} attempt {{context.attempt}}\")\n"
     sandbox.function("slow", slow.format(1))
+    hold(sandbox)
     with sandbox.running():
         said(sandbox, "ready")
         sandbox.emit("people", {"n": 1}, {"n": 2}, {"n": 3})
         wait_until(lambda: sandbox.notes() == ["begin 1 on 1"], description="the first event runs")
         sandbox.function("slow", slow.format(2))
+        said(sandbox, "reloaded")
+        let_go(sandbox)
         wait_until(lambda: len(sandbox.notes()) == 6, description="all ran")
     assert sandbox.notes() == [
         *("begin 1 on 1", "end 1 on 1 attempt 1"),
@@ -193,15 +206,18 @@ def test_what_runs_ends_on_the_code_it_began_with(sandbox: Sandbox) -> None:
 def test_a_dead_letter_names_the_revision_that_it_ran_on(sandbox: Sandbox) -> None:
     """Also where another one has taken over by the time the attempt ends."""
     sandbox.manifest("slow: {topic: people, function: 'slow:run', retry: {attempts: 1}, workers: {max: 2}}")
-    slow = "\nimport time\n\ndef run(event):\n    note('begin')\n    time.sleep({})\n    raise ValueError\n"
-    sandbox.function("slow", slow.format(2))
+    slow = "\nimport time\n\ndef run(event):\n    note('begin')\n{}    raise ValueError\n"
+    sandbox.function("slow", slow.format(HELD))
+    hold(sandbox)
     with sandbox.running():
         said(sandbox, "ready")
         sandbox.emit("people", {"n": 1})
         wait_until(lambda: sandbox.notes() == ["begin"], description="the first event runs")
-        sandbox.function("slow", slow.format(0))
+        sandbox.function("slow", slow.format(""))
         said(sandbox, "reloaded")
         sandbox.emit("people", {"n": 2})
+        said(sandbox, "dead letter")
+        let_go(sandbox)
         said(sandbox, "dead letter", 2)
         sandbox.emit("people", {"n": 3})
         said(sandbox, "dead letter", 3)
@@ -212,9 +228,10 @@ def test_a_dead_letter_names_the_revision_that_it_ran_on(sandbox: Sandbox) -> No
 def test_two_edits_while_one_event_runs_keep_the_order(sandbox: Sandbox) -> None:
     """The second edit waits for what runs on the code before the first one, and no worker is left behind."""
     sandbox.manifest("slow: {topic: people, function: 'slow:run', workers: {max: 1}}")
-    slow = "\nimport time\n\ndef run(event):\n    note(f\"begin {{event.data['n']}} on {0}\")\n"
-    slow += "    time.sleep(3)\n    note(f\"end {{event.data['n']}} on {0}\")\n"
+    slow = "\nimport time\n\ndef run(event):\n    note(f\"begin {{event.data['n']}} on {0}\")\n" + HELD
+    slow += "    note(f\"end {{event.data['n']}} on {0}\")\n"
     sandbox.function("slow", slow.format(1))
+    hold(sandbox)
     with sandbox.running():
         said(sandbox, "ready")
         sandbox.emit("people", {"n": 1}, {"n": 2})
@@ -223,6 +240,7 @@ def test_two_edits_while_one_event_runs_keep_the_order(sandbox: Sandbox) -> None
         said(sandbox, "reloaded")
         sandbox.function("slow", slow.format(3))
         said(sandbox, "reloaded", 2)
+        let_go(sandbox)
         wait_until(lambda: len(sandbox.notes()) == 4, description="both ran")
         assert sandbox.notes() == ["begin 1 on 1", "end 1 on 1", "begin 2 on 3", "end 2 on 3"]
         wait_until(lambda: len(workers(sandbox)) == 1, description="the workers of the code before are gone")

@@ -1,12 +1,15 @@
 """Half a thousand events a second, an edit every two seconds, a third of them broken: nobody notices but the author."""
 
 import json
+import math
 import os
 import threading
 import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
+
+import pytest
 
 from evfn import Client
 from sandbox import Sandbox, wait_until
@@ -36,6 +39,7 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
+@pytest.mark.early(1)
 def test_thirty_edits_under_load_lose_and_double_nothing(sandbox: Sandbox) -> None:
     """Every event runs once and is recorded once; a good edit serves an event within a second (p95); memory stays flat;
     no process is left behind."""
@@ -82,7 +86,7 @@ def test_thirty_edits_under_load_lose_and_double_nothing(sandbox: Sandbox) -> No
         assert first is not None, f"edit {edit} of {where} never ran"
         waited.append((first - at) / 1e9)
     waited.sort()
-    p95 = waited[int(len(waited) * 0.95)]
+    p95 = waited[math.ceil(len(waited) * 0.95) - 1]
     middle, growth = waited[len(waited) // 2], max(memory[-5:]) - max(memory[3:8])
     print(  # noqa: T201 - the figures are of interest
         f"{total:,} events, {len(waited)} good edits: p50 {middle:.2f} s, p95 {p95:.2f} s, memory {growth:+.1f} MiB"

@@ -74,7 +74,7 @@ def test_f15_kill_minus_nine_leaves_nothing_running_and_loses_nothing(slow: Sand
         wait_until(slow.notes, description="the first event runs")
         process.kill()
         process.wait()
-        wait_until(lambda: not slow.processes(), description="nothing is left running", patience=5)
+        wait_until(lambda: not slow.processes(), description="nothing is left running")
     slow.function("slow", SLOW.replace('event.data["seconds"]', "0"))
     slow.run()
     ends = [line for line in slow.notes() if line.startswith("end")]

@@ -17,7 +17,7 @@ def test_f57_slow_import_delays_no_other_trigger(sandbox: Sandbox) -> None:
     sandbox.function("good", "\ndef run(event):\n    note('good')\n")
     with sandbox.running():
         sandbox.emit("work", {"n": 1})
-        wait_until(lambda: sandbox.notes() == ["good"], description="the other trigger ran", patience=5)
+        wait_until(lambda: sandbox.notes() == ["good"], description="the other trigger ran")
 
 
 def test_async_function_runs_up_to_its_concurrency_at_once(sandbox: Sandbox) -> None:

@@ -39,6 +39,7 @@ def machine(bench: Bench) -> type[BrokerMachine]:
     return type("BrokerOnServer", (BrokerMachine,), {"bench": bench})
 
 
+@pytest.mark.early(5)
 def test_every_event_is_in_one_place_whatever_happens(bench: Bench) -> None:
     """In whatever order instances fetch, settle, die and take over, and whatever others do to the server meanwhile, no
     event is lost, nothing counts twice, and in the end nothing is left over."""

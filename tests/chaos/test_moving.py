@@ -18,6 +18,7 @@ from evfn.broker.keys import Keys
 from evfn.broker.record import Origin, Record
 from evfn.broker.redriven import Followed
 from evfn.settlement import Reason
+from own_time import without_core
 from sandbox import Sandbox, wait_until
 from servers import RealServer
 
@@ -71,14 +72,17 @@ def test_f53_a_redrive_killed_half_way_moved_each_letter_once_or_not_at_all(sand
         server.stop()
 
 
-async def test_a_hundred_thousand_letters_take_seconds(connection: Connection, keys: Keys, group: Group) -> None:
+async def test_a_hundred_thousand_letters_take_seconds(
+    server: RealServer, connection: Connection, keys: Keys, group: Group
+) -> None:
     """Five thousand a second and more; a tenth of that number shows it."""
     dead = DeadLetters(connection, keys, group.topic, group.group)
     await connection.pipeline([("XADD", dead.key, "*", *fields(letter(each))) for each in range(10_000)])
-    began = time.monotonic()
+    both = (os.getpid(), server.pid)
+    began, before = time.monotonic(), sum(map(without_core, both))
     moved = await dead.redrive([each.id async for each in dead.oldest_first()])
     assert len(moved.redriven) == 10_000
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began - (sum(map(without_core, both)) - before) < 6
 
 
 async def test_whoever_waits_for_redriven_letters_sees_where_they_are(

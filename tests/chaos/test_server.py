@@ -121,6 +121,7 @@ def test_f28_scripts_are_flushed_all_the_time(sandbox: Sandbox, any_server: Real
         assert "NOSCRIPT" not in sandbox.log.read_text()
 
 
+@pytest.mark.early(4)
 def test_f35_the_server_stands_still(sandbox: Sandbox, valkey: RealServer) -> None:
     """A server that hangs for longer than any timeout costs nothing but the time, and nothing is done twice."""
     outage = Outage(sandbox, valkey)

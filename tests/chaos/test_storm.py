@@ -20,6 +20,7 @@ FINDS = {
 """What of all that goes wrong shows each of the wrong builds; the rest only takes time."""
 
 
+@pytest.mark.early(5)
 def test_f8_a_brief_storm_breaks_no_promise(tmp_path: Path) -> None:
     """Three instances, five functions, all faults at random; `make chaos` does the same for longer."""
     report = storm(tmp_path, 10, SEED, evfn())
