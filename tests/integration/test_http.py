@@ -297,5 +297,7 @@ def test_what_is_no_address_says_how_to_write_one(text: str) -> None:
 
 async def test_an_address_that_is_taken_is_an_error_in_words() -> None:
     async with listening() as place:
-        with pytest.raises(EvfnError, match=r"cannot listen on 127.0.0.1:\d+: "):
+        with pytest.raises(EvfnError, match=r"cannot listen on 127.0.0.1:\d+: Address already in use"):
             await Server(Desk(), Desk()).start(place.address)
+        with pytest.raises(EvfnError, match=r"cannot listen on no-such-host.invalid:80: \w"):
+            await Server(Desk(), Desk()).start(Address.parse("no-such-host.invalid:80"))

@@ -1,6 +1,7 @@
 """Listens, and keeps what clients may cost within bounds."""
 
 import asyncio
+import os
 from collections import Counter
 from typing import Protocol
 
@@ -46,7 +47,9 @@ class Server:
                 self._connected, address.host, address.port, limit=READ, backlog=_BACKLOG
             )
         except OSError as error:
-            raise EvfnError(f"cannot listen on {address}: {error.strerror or error}") from error
+            # The system's own words: asyncio's repeat the address.
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise EvfnError(f"cannot listen on {address}: {why}") from error
         host, port, *_ = self._server.sockets[0].getsockname()
         return Address(host, port)
 
