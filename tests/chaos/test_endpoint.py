@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -103,18 +104,23 @@ def _drip(link: socket.socket, data: bytes) -> None:
 
 
 def test_ready_follows_the_server_away_and_back(project: Sandbox, server: RealServer) -> None:
-    """It lives without a server from its first moment on, says why it is not ready, and is ready when it may be."""
+    """It lives without a server from its first moment on, says why it is not ready, and is ready when it may be. A
+    SIGHUP that comes meanwhile is not forgotten."""
     server.kill()
-    with project.running("--http", ":0", command="serve", says=b'"event":"unreachable"'):
+    with project.running("--http", ":0", command="serve", says=b'"event":"unreachable"') as process:
         host, _, port = line(project.log, "listening")["address"].rpartition(":")
         address = host, int(port)
         assert get(address, "/healthz")[0] == 200
         assert [each["reason"] for each in get(address, "/readyz")[1]["reasons"]] == ["not_connected"]
         assert get(address, "/scale/work")[0] == 503
+        process.send_signal(signal.SIGHUP)
         server.start()
         wait_until(lambda: get(address, "/readyz")[0] == 200, description="it has begun")
+        line(project.log, "reload_ended")
         server.kill()
         wait_until(lambda: get(address, "/readyz")[0] == 503, description="it notices")
         assert get(address, "/healthz")[0] == 200
+        process.send_signal(signal.SIGHUP)
         server.start()
         wait_until(lambda: get(address, "/readyz")[0] == 200, description="it is back")
+        wait_until(lambda: project.log.read_text().count('"reload_ended"') == 2, description="it has reloaded")
