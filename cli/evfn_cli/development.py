@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,7 @@ from evfn.runtime import Ended, Place, Runtime
 from evfn_cli import editor_schema
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.log import MOMENT_SECONDS, Log
+from evfn_cli.masks import masks
 from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import out, say
 from evfn_cli.server import again, ready, server_url
@@ -54,11 +56,13 @@ class Run:
             await self._wait_for(url)
             definition = (location.manifest, location.env_file) if self._reload else ()
             place = Place(location.folder, location.functions, location.state, url, definition)
+            opened = self._opened.definition
             runtime = self._stopping.runtime = Runtime(
-                self._opened.definition,
+                opened,
                 place,
                 self._states,
                 reopen=partial(reopen, location) if self._reload else None,
+                mask=masks(opened.project, os.environ, opened.env_file, {"server": url}).mask_written,
             )
             ticking = asyncio.create_task(self._tick())
             try:

@@ -122,6 +122,7 @@ class Serve:
             reopen=self._reopen,
             watch=False,
             patience=self._drain,
+            mask=self._mask,
         )
         if self._metrics is not None:
             self._metrics.watch(runtime)
@@ -164,6 +165,10 @@ class Serve:
         read = reopen(self._opened.location)
         self._log.masks = self._masks(read)
         return read
+
+    def _mask(self, text: str) -> str:
+        """What functions write, without the secrets of this moment: a reload may bring others."""
+        return self._log.masks.mask_written(text)
 
     def _masks(self, read: OpenedProject) -> Masks:
         return masks(read.project, os.environ, read.env_file, {"server": self._url})

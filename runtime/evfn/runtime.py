@@ -29,7 +29,7 @@ class Runtime:
 
     With `reopen`, edits of the project take effect while it runs: at once where it is to `watch` the files, else when
     `reload` is called. `patience` is how long a drain lets functions run. `tracer` makes the spans of
-    attempts; by default the one that the environment asks for, if it does.
+    attempts; by default the one that the environment asks for, if it does, with secrets taken out by `mask`.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Runtime:
         watch: bool = True,
         patience: timedelta = DRAIN,
         tracer: Tracer | None = None,
+        mask: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._opened = opened
         self._reopen = reopen
         self._watch = watch
         self._patience = patience
         self._tracer = tracer
+        self._mask = mask
         self._place = place
         self._listener = listener
         self.clock = ServerClock(clock or SystemClock())
@@ -73,7 +75,7 @@ class Runtime:
         self._connections = (connection, heart)
         template = Template()
         name = self._opened.project.name
-        tracer = self._tracer or environment.tracer(os.environ, name, SystemClock(), self._warner())
+        tracer = self._tracer or environment.tracer(os.environ, name, SystemClock(), self._mask, self._warner())
         tries = 0
         began = False
         said = ""
@@ -124,8 +126,8 @@ class Runtime:
             await template.stop()
             await connection.close()
             await heart.close()
-            if tracer is not None:
-                await asyncio.to_thread(tracer.close)
+            if tracer is not None and not await asyncio.to_thread(tracer.close):
+                self._listener.tell(Warned("the last spans were not exported in time"))
 
     def _warner(self) -> Callable[[str], None]:
         """Tells a warning, whatever thread it comes from."""

@@ -30,10 +30,12 @@ from evfn.runtime import Place, Runtime
 from evfn.tracing.attempts import Attempts
 from evfn.tracing.pipeline import Pipeline
 from evfn.trigger import Project, StartAt, Trigger, Workers
+from evfn_cli.masks import Masks
 from servers import RealServer
 
 FUNCTIONS = """
 import asyncio
+import os
 import time
 
 import evfn
@@ -61,7 +63,10 @@ async def slowly(event):
     print("slowly", here())
 
 def refuse(event):
-    raise evfn.Reject("not this one")
+    raise evfn.Reject("not this one, with very-secret-value")
+
+def crash(event):
+    os._exit(3)
 """
 
 PRODUCER = """
@@ -167,7 +172,8 @@ async def run(server: RealServer, spans: Spans, *triggers: Trigger) -> None:
         (folder / "functions" / "shop.py").write_text(FUNCTIONS)
         place = Place(folder, folder / "functions", folder / "state", server.url)
         project = Project("shop", triggers)
-        tracer = Attempts(spans.pipeline, "shop", SystemClock())
+        masked = Masks(["very-secret-value"]).mask
+        tracer = Attempts(spans.pipeline, "shop", SystemClock(), masked)
         async with asyncio.timeout(60):
             await Runtime(OpenedProject(project, {}), place, spans, tracer=tracer).run(until_idle=True)
     finally:
@@ -250,14 +256,18 @@ async def test_one_trace_leads_from_the_producer_over_every_attempt(valkey: Real
 
 async def test_every_event_of_a_frame_has_a_span_with_its_own_times(valkey: RealServer) -> None:
     """Plain successes are settled together, and traced one by one; async functions side by side each with their own
-    span as the current one. An event without a producer's place begins a trace."""
+    span as the current one. An event without a producer's place begins a trace. A worker's death ends the span of the
+    event that it had, and secrets are masked."""
     valkey.flush()
     connection = await Connection.open(valkey.url, clock=SystemClock())
     for number in range(20):
         await connection.call("XADD", "orders", "*", "data", json.dumps({"order": number}))
+    for number in range(3):
+        await connection.call("XADD", "crashes", "*", "data", str(number))
     await connection.close()
     spans = Spans()
-    await run(valkey, spans, *(trigger(name, "orders", name) for name in ("quick", "slowly", "refuse")))
+    triggers = [trigger(name, "orders", name) for name in ("quick", "slowly", "refuse")]
+    await run(valkey, spans, *triggers, trigger("crash", "crashes", "crash"))
     quick, slowly, refuse = (spans.of(name) for name in ("quick", "slowly", "refuse"))
     assert [len(each) for each in (quick, slowly, refuse)] == [20, 20, 20]
     assert len({each.trace_id for each in quick}) == 20
@@ -269,6 +279,12 @@ async def test_every_event_of_a_frame_has_a_span_with_its_own_times(valkey: Real
     assert sorted(seen) == sorted(2 * [f"slowly {each.trace_id}-{each.id}" for each in slowly])
     assert {each.attributes["evfn.dead_letter.reason"] for each in refuse} == {"rejected"}
     assert {each.attributes["evfn.outcome"] for each in refuse} == {"rejected"}
+    assert {each.span.status.description for each in refuse} == {"evfn.Reject: not this one, with ***"}
+    assert "very-secret-value" not in "".join(each.span.to_json() for each in refuse)
+    crash = spans.of("crash")
+    assert sorted(each.attributes["evfn.attempt"] for each in crash) == [1] * 3 + [2] * 3
+    assert {each.attributes["error.type"] for each in crash} == {"crashed"}
+    assert all(each.span.status.status_code is StatusCode.ERROR for each in crash)
 
 
 async def test_what_is_not_sampled_is_passed_on_and_not_exported(valkey: RealServer) -> None:

@@ -83,7 +83,9 @@ def test_series_come_and_go_with_the_manifest() -> None:
     metrics = Metrics(Project("shop", (Trigger("old", ("orders",), "shop:run"),)), "redis://127.0.0.1:1")
     metrics.tell(Started("shop", "i", "redis://", (Watched("old", ("orders",), "shop:run"),)))
     metrics.tell(SucceededMany("old", 3, timedelta(seconds=1)))
-    assert samples(metrics)["evfn_attempts_total", "old/succeeded"] == 3
+    before = samples(metrics)
+    assert before["evfn_attempts_total", "old/succeeded"] == 3
+    assert before["evfn_server_up", ""] == 0
     metrics.tell(TriggersChanged((Watched("new", ("orders",), "shop:run"),), ("old",)))
     metrics.tell(SucceededMany("old", 3))
     metrics.tell(SucceededMany("never-heard-of", 3))

@@ -71,6 +71,8 @@ class Readings:
         connection = self._connection
         if connection is None:
             connection = self._connection = await Connection.open(self._server, clock=self._clock)
+        # Also where there is nothing to ask: whether it serves is told as well.
+        await connection.ping()
         pairs = [(trigger, topic) for trigger, names in topics.items() for topic in names]
         found = await asyncio.gather(
             *(status(connection, self._keys, topic, self._project.group(trigger)) for trigger, topic in pairs)

@@ -21,7 +21,8 @@ scrape_configs:
 Numbers of *this instance* are counted by the process that is scraped, from its start: sum them over instances. Numbers
 of *the server* are the same whichever instance is asked: take `max by (trigger)` of them. They are read at the scrape,
 over a connection of their own, at most once a second. A server that does not answer delays the scrape by two seconds;
-then `evfn_server_up` is 0, its numbers are missing, and all the others are there.
+then `evfn_server_up` is 0, its numbers are missing, and all the others are there. They are of triggers that the
+instance serves: of a disabled one there are none.
 
 `trigger` is a trigger's name in the manifest. No label has values that come from events, so the number of series is
 that of the triggers times a constant. A trigger that leaves the manifest takes its series along. Topics' names, errors'

@@ -3,6 +3,7 @@
 Names and attributes are those of OpenTelemetry's semantic conventions for messaging, and evfn's own below `evfn.`.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,18 @@ _MESSAGE = 500
 
 
 class Attempts:
-    """Makes the spans of one instance's attempts. `clock` is the machine's: the producers' spans go by theirs, too."""
+    """Makes the spans of one instance's attempts. `clock` is the machine's: the producers' spans go by theirs, too.
 
-    def __init__(self, pipeline: Pipeline, project: str, clock: Clock) -> None:
+    `mask` takes secrets out of what functions raise.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, project: str, clock: Clock, mask: Callable[[str], str] = lambda text: text
+    ) -> None:
         self._pipeline = pipeline
         self._project = project
         self._clock = clock
+        self._mask = mask
         self._ahead_ns = 0
 
     def begin(self, trigger: Trigger, attempt: Attempt) -> Begun:
@@ -88,9 +95,10 @@ class Attempts:
         events: tuple[SpanEvent, ...] = ()
         if failure is not None:
             attributes["error.type"] = failure.type if isinstance(outcome, Failed | Rejected) else _snake(outcome)
-            first_line = f"{failure.type}: {failure.message}".partition("\n")[0]
+            told = {name: self._mask(text) for name, text in _exception(failure, outcome).items()}
+            first_line = f"{failure.type}: {told['exception.message']}".partition("\n")[0]
             status = Status(StatusCode.ERROR, first_line[:_MESSAGE])
-            events = (SpanEvent("exception", _exception(failure, outcome), ended_ns + ahead_ns),)
+            events = (SpanEvent("exception", told, ended_ns + ahead_ns),)
         self._pipeline.export(
             ReadableSpan(
                 _name(attempt),
@@ -170,7 +178,7 @@ def _failure(outcome: Outcome) -> Failure | None:
     return None
 
 
-def _exception(failure: Failure, outcome: Outcome) -> "dict[str, AttributeValue]":
+def _exception(failure: Failure, outcome: Outcome) -> dict[str, str]:
     stack = outcome.stack if isinstance(outcome, TimedOut | Crashed) else format_failure(failure)
     return {
         "exception.type": failure.type,

@@ -12,14 +12,23 @@ if TYPE_CHECKING:
     from evfn.tracing.pipeline import Pipeline
 
 
-def tracer(environ: Mapping[str, str], project: str, clock: Clock, on_problem: Callable[[str], None]) -> Tracer | None:
-    """Who makes the spans of an instance's attempts; None where nobody asks, or what is asked for is not there."""
+def tracer(
+    environ: Mapping[str, str],
+    project: str,
+    clock: Clock,
+    mask: Callable[[str], str],
+    on_problem: Callable[[str], None],
+) -> Tracer | None:
+    """Who makes the spans of an instance's attempts; None where nobody asks, or what is asked for is not there.
+
+    `mask` takes secrets out of what functions raise.
+    """
     found = pipeline(environ, project, on_problem)
     if found is None:
         return None
     from evfn.tracing.attempts import Attempts
 
-    return Attempts(found, project, clock)
+    return Attempts(found, project, clock, mask)
 
 
 def pipeline(environ: Mapping[str, str], service: str, on_problem: Callable[[str], None]) -> "Pipeline | None":
