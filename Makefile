@@ -9,10 +9,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := .venv/.ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos check format
+.PHONY: help demo test test-acl coverage chaos check format
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  make PYTHON=python3.12 …  chooses the interpreter, 3.11 or newer (now: $(PYTHON) $(VERSION))"
 
 demo: $(STAMP) ## 8,759 real readings through the example project, then a table of what happened
@@ -29,6 +29,10 @@ coverage: $(STAMP) ## every test again, a quarter slower, and what they cover in
 	@status=0; $(BIN)/coverage run -m $(PYTEST) || status=$$?; \
 	$(BIN)/python -W "ignore:Couldn't use data file" -m coverage combine && rm -f .coverage.* && \
 	$(BIN)/coverage report --skip-covered --skip-empty; exit $$status
+
+test-acl: $(STAMP) ## what asks something of a server once more, as the users that evfn generate acl makes
+	EVFN_TEST_ACL=instance $(BIN)/python -m pytest -q -n 2 tests/integration
+	EVFN_TEST_ACL=producer $(BIN)/python -m pytest -q -n 2 tests/integration/test_client.py tests/integration/test_broker_publish.py
 
 SECONDS ?= 60
 SEED ?=

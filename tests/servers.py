@@ -116,6 +116,19 @@ class RealServer:
                 link.sendall(_packed(*words))
                 return reply.readline().strip()
 
+    def denied(self, *login: str) -> list[str]:
+        """Who was refused what since the log was reset, as `user: command or key`, by the server's own account."""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(10)
+            link.connect(str(self.path))
+            link.sendall((_packed("AUTH", *login) if login else b"") + _packed("ACL", "LOG") + _packed("PING"))
+            said = b""
+            while not said.endswith(b"+PONG\r\n"):
+                said += link.recv(65536)
+        words = [word for word in said.decode().split("\r\n") if not re.match(r"[$*:+]", word)]
+        places = [at for at, word in enumerate(words) if word == "username"]
+        return [f"{words[at + 1]}: {words[at - 1]}" for at in places]
+
     def _close(self) -> None:
         """To all but the administrator and one role's user."""
         user = acl.user(acl.Role(ACL), TEST_PROJECT)

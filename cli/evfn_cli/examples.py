@@ -36,11 +36,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "dlq purge": ("evfn dlq purge quality --yes",),
     "forget": ("evfn forget --all --yes", "evfn forget old-trigger", "evfn forget --project old-name --all"),
-    "generate": ("evfn generate systemd --out deploy/systemd", "evfn generate acl"),
+    "generate": ("evfn generate systemd --out deploy/systemd",),
     "generate systemd": ("evfn generate systemd --out deploy/systemd",),
     "generate docker": ("evfn generate docker --out deploy/docker --instances 3",),
     "generate kubernetes": ("evfn generate kubernetes --out deploy/kubernetes",),
-    "generate acl": ("evfn generate acl", "evfn generate acl producer --format aclfile"),
+    "generate acl": ("evfn generate acl producer --format aclfile",),
     "schema": ("evfn schema > triggers.schema.json",),
     "completion": ("""eval "$(evfn completion bash)\"""",),
 }

@@ -54,6 +54,6 @@ def _escaped(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """One word, as systemd takes lines apart. It would read `$` as a variable and `%` as a specifier."""
-    escaped = _escaped(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    """One word, as systemd takes lines apart; it would read `%` as a specifier."""
+    escaped = _escaped(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if set(escaped) & set(" \t'\"\\;") else escaped

@@ -172,7 +172,7 @@ def test_outside_of_a_project_commands_name_it(here: Sandbox) -> None:
     assert "evfn init" in here.evfn("run", expect=2).stderr
 
 
-def test_a_built_wheel_holds_every_file_of_a_new_project(tmp_path: Path) -> None:
+def test_a_built_wheel_holds_every_file_that_evfn_makes(tmp_path: Path) -> None:
     """The templates are data of the package, not of the repository."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     built = subprocess.run([*command, "-w", str(tmp_path), str(ROOT)], capture_output=True, text=True)
@@ -181,3 +181,5 @@ def test_a_built_wheel_holds_every_file_of_a_new_project(tmp_path: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"evfn_cli/project_template/{file.removeprefix('.')}" for file in FILES} <= names
+    templates = {path.relative_to(ROOT / "cli") for path in (ROOT / "cli/evfn_cli/server_files").rglob("*.*")}
+    assert {str(path) for path in templates} <= names

@@ -23,12 +23,35 @@ def _for_files(command: _Command) -> _Command:
     for option in (
         click.option("--force", is_flag=True, help="Overwrite files that were edited since they were made."),
         click.option(
-            "--drain-timeout", metavar="TIME", default="30s", show_default=True, help="What running functions get."
+            "--drain-timeout",
+            metavar="TIME",
+            default="30s",
+            show_default=True,
+            help="How long running functions get to finish at the end.",
         ),
-        click.option("--rq-workers", type=click.IntRange(1, 100), default=2, show_default=True, help="For jobs."),
-        click.option("--instances", type=click.IntRange(1, 100), default=2, show_default=True, help="Of evfn serve."),
         click.option(
-            "--out", "folder", metavar="DIR", required=True, type=click.Path(file_okay=False), help="Where to."
+            "--rq-workers",
+            metavar="N",
+            type=click.IntRange(1, 100),
+            default=2,
+            show_default=True,
+            help="How many of evfn rq-worker, if a trigger has isolation: job.",
+        ),
+        click.option(
+            "--instances",
+            metavar="N",
+            type=click.IntRange(1, 100),
+            default=2,
+            show_default=True,
+            help="How many of evfn serve; with two none is a single point of failure.",
+        ),
+        click.option(
+            "--out",
+            "folder",
+            metavar="DIR",
+            required=True,
+            type=click.Path(file_okay=False),
+            help="The folder to write to; made where it is not there.",
         ),
     ):
         command = option(command)
@@ -131,9 +154,10 @@ def kubernetes(
     instances: int,
     rq_workers: int,
 ) -> None:
-    """Manifests for a cluster: locked up, spread, scaled by KEDA if it is there.
+    """Manifests for a Kubernetes cluster.
 
-    They are for kubectl apply -k. The Secret with the server's URL is named, not made.
+    Locked up, spread over its nodes, scaled by KEDA if it is there. They are for kubectl apply -k. The
+    Secret with the server's URL is named, not made.
     """
     from evfn.name import is_name
     from evfn_cli.cluster import cluster
@@ -162,7 +186,7 @@ def kubernetes(
 @common
 @click.pass_context
 def acl(context: click.Context, *, roles: tuple[str, ...], form: str, password_file: str | None) -> None:
-    """Users of the Redis server with the least rights: one for each role.
+    """Users of the Redis server, with few rights each.
 
     Roles: instance, rq-worker, producer, read-only; without a ROLE all that the project has. Printed are commands for
     redis-cli, or the lines of an ACL file, which also shuts out whoever has no password. Where there is no password
