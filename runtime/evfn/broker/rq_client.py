@@ -23,6 +23,7 @@ def rq_client(url: Url) -> redis.Redis:
         "socket_timeout": REPLY_SECONDS,
         "socket_connect_timeout": CONNECT_SECONDS,
         "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
     }
     if not url.sentinels.places:
         return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=_KINDS[url.scheme], **options))
