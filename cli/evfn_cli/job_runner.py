@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Sequence
 
 from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
 from evfn.clock import SystemClock
 from evfn.errors import UsageError
-from evfn.jobs.crew import Crew
+from evfn.jobs.crew import Crew, Ended
 from evfn.jobs.home import Home
 from evfn.manifest import duration
 from evfn.nearest import did_you_mean
@@ -22,8 +21,8 @@ from evfn_cli.render import escape, say
 from evfn_cli.server import ready
 
 
-def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, as_json: bool) -> signal.Signals | None:
-    """Until a signal; the one that aborted what ran, None where all of it was finished.
+def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, as_json: bool) -> Ended:
+    """Until a signal; whether what ran was finished then.
 
     Raises UsageError for what cannot be served, BrokerError where the server cannot be used.
     """
@@ -44,7 +43,7 @@ def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, a
     first = home(opened.definition)
     log.ready(chosen, count)
     members = [name for name in chosen for _ in range(count)]
-    return Crew(first, members, patience, log.tell, lambda: home(reopen(location))).run().by
+    return Crew(first, members, patience, log.tell, lambda: home(reopen(location))).run()
 
 
 def _queues(project: Project, named: Sequence[str]) -> list[str]:

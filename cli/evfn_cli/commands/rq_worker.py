@@ -47,8 +47,9 @@ def command(context: click.Context, *, queues: tuple[str, ...], count: int, drai
     Start it on as many machines as there is work for; an instance (evfn serve, or evfn run) enqueues the jobs and
     settles what comes of them. RQ's own tools, such as rq info, show them.
 
-    SIGTERM finishes what runs, a second one ends it; nothing is lost, and no attempt is burnt by it. SIGHUP reads
-    manifest and .env anew; functions are imported for every job.
+    SIGTERM finishes what runs, within --drain-timeout, and ends with 0; with 1 where jobs had to be ended. A second
+    signal aborts. Either way nothing is lost, and no attempt is burnt. SIGHUP reads manifest and .env anew; functions
+    are imported for every job.
     """
     # What runs is imported only now: `evfn rq-worker --help` needs none of it.
     from evfn_cli.job_runner import run_jobs
@@ -56,10 +57,9 @@ def command(context: click.Context, *, queues: tuple[str, ...], count: int, drai
 
     as_json = form == "json" if form is not None else not sys.stdout.isatty()
     ended = run_jobs(open_project(context), queues, count, drain, as_json=as_json)
-    if ended is None:
-        return 0
-    import signal
+    if ended.by is not None:
+        import signal
 
-    signal.signal(ended, signal.SIG_DFL)
-    os.kill(os.getpid(), ended)
-    return 1
+        signal.signal(ended.by, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.by)
+    return 0 if ended.finished else 1

@@ -25,8 +25,9 @@ _HEARD = {*_STOPS, signal.SIGHUP, signal.SIGCHLD}
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`by` is the signal that aborted what ran; None where all that ran was finished."""
+    """`finished` where all that ran came to its end; `by` is the signal that aborted it, None where the time was up."""
 
+    finished: bool
     by: signal.Signals | None = None
 
 
@@ -109,8 +110,8 @@ class Crew:
                 aborted = signal.SIGTERM
             if aborted is not None and self._members:
                 self._abort()
-                return Ended(aborted if heard is not None and heard.si_signo in _STOPS else None)
-        return Ended()
+                return Ended(False, aborted if heard is not None and heard.si_signo in _STOPS else None)
+        return Ended(True)
 
     def _abort(self) -> None:
         self._signal(signal.SIGTERM)
