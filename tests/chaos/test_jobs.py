@@ -327,6 +327,23 @@ def test_f51_what_is_not_finished_in_time_runs_elsewhere(machines: Machines) -> 
     assert [(run.attempt, run.machine) for run in machines.runs()] == [(1, "one"), (1, "two")]
 
 
+def test_f51_a_second_signal_aborts(machines: Machines) -> None:
+    """The process dies by it at once; the job runs again elsewhere, and burns no attempt."""
+    machines.hold("one")
+    with machines.running("instance"):
+        with machines.rq_worker("one") as jobs:
+            machines.emit(1)
+            machines.wait_for_runs(1)
+            end(jobs.process)
+            wait_until(lambda: jobs.said("finishing what runs"), description="it drains")
+            end(jobs.process)
+            assert jobs.process.wait(10) == -signal.SIGTERM
+        with machines.rq_worker("two"):
+            machines.wait_for_effects([1])
+            settled(machines)
+    assert [(run.attempt, run.machine) for run in machines.runs()] == [(1, "one"), (1, "two")]
+
+
 def test_jobs_are_seen_in_rq(machines: Machines) -> None:
     """RQ's own tools show queue, workers, what failed and why, and refuse a second job of the same id."""
     with machines.running("one"), machines.rq_worker("jobs", "--count", "2"):
