@@ -59,6 +59,7 @@ def _for_files(command: _Command) -> _Command:
 
 
 @click.group("generate")
+@common
 def command() -> None:
     """Make the files that run the project on servers.
 
