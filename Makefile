@@ -18,13 +18,15 @@ help: ## list these targets
 demo: $(STAMP) ## 8,759 real readings through the example project, then a table of what happened
 	@$(BIN)/python demo.py
 
+# Most of a test's time is waiting for processes that wait as well, so three at once leave two cores room.
+PYTEST := pytest -n 3 --dist loadgroup
 test: $(STAMP) ## every test, on real servers and real processes
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m $(PYTEST)
 
 # What a test kills could not write its data file to the end. Such a file is counted as errored, and is no news.
 coverage: $(STAMP) ## every test again, a quarter slower, and what they cover in all processes
 	@$(BIN)/coverage erase
-	@status=0; $(BIN)/coverage run -m pytest -n 2 --dist loadgroup || status=$$?; \
+	@status=0; $(BIN)/coverage run -m $(PYTEST) || status=$$?; \
 	$(BIN)/python -W "ignore:Couldn't use data file" -m coverage combine && rm -f .coverage.* && \
 	$(BIN)/coverage report --skip-covered --skip-empty; exit $$status
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def wait_until(predicate: Callable[[], bool], description: str, seconds: float = 10.0) -> None:
+async def wait_until(predicate: Callable[[], bool], description: str, seconds: float = 20.0) -> None:
     """Let the loop run until the predicate holds. Raises AssertionError when the time is up."""
     try:
         async with asyncio.timeout(seconds):

@@ -83,7 +83,7 @@ def client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, retry=None)
 
 
-def wait_until(condition: Callable[[], object], description: str, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], description: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {description}"
