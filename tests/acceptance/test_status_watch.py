@@ -127,7 +127,7 @@ def test_it_fits_a_terminal_that_changes_its_size(project: Sandbox) -> None:
             raise AssertionError(f"{error}; {screen.process.poll()=}\n{screen.text[-3000:]!r}") from error
         assert all(len(each) <= 40 for each in screen.screens()[-2])
         screen.type("\x03")
-        screen.wait(5)
+        screen.wait()
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
@@ -138,7 +138,7 @@ def test_terminals_get_only_what_they_can_show(project: Sandbox, name: str, valu
         assert "\x1b[3" not in screen.text
         assert ("\x1b" in screen.text) == (name == "NO_COLOR")
         screen.type("\x03")
-        assert screen.wait(5) == -signal.SIGINT
+        assert screen.wait() == -signal.SIGINT
 
 
 def test_a_pipe_gets_a_line_for_each_trigger_and_look(project: Sandbox) -> None:

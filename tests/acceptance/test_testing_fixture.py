@@ -123,11 +123,11 @@ def test_retries_run_at_once_unless_asked_otherwise(suite: Suite) -> None:
         from evfn.testing import NotSettled, Project
 
         def test_late(evfn_project):
-            caused = evfn_project.emit("alerts", {"station": "late"}, timeout=5)
+            caused = evfn_project.emit("alerts", {"station": "late"}, timeout=20)
             assert caused["notify"].succeeded and caused["notify"].attempts == 3
 
         def test_dead(evfn_project):
-            caused = evfn_project.emit("alerts", {"station": "south"}, timeout=5)
+            caused = evfn_project.emit("alerts", {"station": "south"}, timeout=20)
             assert not caused.succeeded
             dead = caused["notify"]
             assert dead.dead_lettered and dead.reason == "failed" and dead.attempts == 3

@@ -71,7 +71,7 @@ def test_f11_a_signal_while_it_starts(machines: Machines, number: signal.Signals
         else:
             wait_until(lambda: when in mapped(process.pid), description="it is importing")
         os.killpg(process.pid, number)
-        process.wait(8)
+        process.wait(20)
     assert "Traceback" not in machines.box.log.read_text()
     wait_until(lambda: not machines.box.processes(), description="nothing is left running")
     with machines.running("two"):

@@ -53,7 +53,7 @@ async def test_a_busy_topic_does_not_run_ahead_of_the_others(
 async def test_the_next_event_is_waited_for(streams: Streams, connection: Connection, keys: Keys) -> None:
     """It comes at once when it is there; where none comes in time there is none."""
     waiting = asyncio.create_task(streams.after({"a": "0-0", "b": "0-0"}, timedelta(seconds=4)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while b"blocked_clients:1" not in await connection.call("INFO", "clients"):  # noqa: ASYNC110 - only it knows
             await asyncio.sleep(0.002)
     await add(connection, keys, "b", "1-0")

@@ -66,7 +66,7 @@ async def test_it_ends_when_all_is_settled(connection: Connection) -> None:
     shop = await Shop(connection).open()
     following = asyncio.create_task(shop.follower.follow(LONG))
     await shop.settle()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await following is Ended.SETTLED
     assert [each.report.fate for each in shop.told] == [Fate.SUCCEEDED]
     assert await connection.call("EXISTS", shop.keys.trace("a")) == 0
@@ -85,7 +85,7 @@ async def test_a_trigger_that_breaks_meanwhile(connection: Connection) -> None:
     following = asyncio.create_task(shop.follower.follow(LONG))
     await asyncio.sleep(0)
     shop.broken = {"pack": "no module\nand more"}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await following is Ended.STUCK
     (stuck,) = shop.trace.open()
     assert stuck.reason == "broken: no module; its events wait"
@@ -100,7 +100,7 @@ async def test_what_is_not_published_yet_is_waited_for(connection: Connection) -
     await wait_until(lambda: len(shop.told) == 1, "the report came")
     assert not following.done()
     shop.follower.complete = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await following is Ended.SETTLED
 
 
@@ -110,11 +110,11 @@ async def test_read_reports_do_not_pile_up(connection: Connection) -> None:
     key = shop.keys.trace("a")
     await connection.pipeline([("XADD", key, "*", "what", "else")] * 2_000)
     following = asyncio.create_task(shop.follower.follow(LONG))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await connection.call("XLEN", key) > 1:  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.01)
     await shop.settle()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await following is Ended.SETTLED
     assert len(shop.told) == 1
 
@@ -148,7 +148,7 @@ async def test_a_server_that_goes_and_comes_back(mortal: RealServer) -> None:
     mortal.start()
     await connection.wait_ready()
     await shop.settle()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         assert await following is Ended.SETTLED
     assert len(shop.told) == 1
     assert shop.problems[-1] is None

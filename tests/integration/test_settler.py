@@ -1,6 +1,7 @@
 """What a settler does when the server does not take what it settles."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -76,9 +77,10 @@ async def test_what_cannot_be_put_back_is_tried_once_a_second_and_counted_once(
     told = Told()
     tried = settler(here, told, again)
     tried.in_flight.took((each, []) for each in ids)
+    began = time.monotonic()
     tried.settle(Settling(acks=ids, counters=Counter(delivered=3, succeeded=3)))
     await asyncio.sleep(0.5)
-    assert here.settles == 1
+    assert 1 <= here.settles <= 1 + int(time.monotonic() - began)
     assert told.problems == ["this user may not XCLAIM"]
     assert told.settled == 0
     here.mended = True
