@@ -220,8 +220,10 @@ def another_instance_here(box: Sandbox) -> str:
 @cause
 def another_instance(box: Sandbox) -> str:
     project(box)
-    with_server(box)
+    server = with_server(box)
     with box.running():
+        consumers = ("XINFO", "CONSUMERS", TOPIC, "sandbox/heat-alert")
+        wait_until(lambda: server.command(*consumers) == b"*1", description="it has asked for events")
         return said(box, "run", "--until-idle", "--state", "elsewhere")
 
 
