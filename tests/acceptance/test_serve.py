@@ -202,6 +202,10 @@ def test_from_its_start_to_its_drain(project: Sandbox, redis: RealServer) -> Non
     """A function that does not load keeps it from ready and not from its work; SIGHUP takes over what can be used and
     leaves the rest as it was; each step is told to the service manager and over HTTP; the drain finishes what runs."""
     project.function("slow", "def run(:\n")
+    # As a systemd credential or a mounted secret has it.
+    url = project.folder / "redis-url"
+    url.write_text(project.environment.pop("EVFN_REDIS_URL") + "\n")
+    project.environment["EVFN_REDIS_URL_FILE"] = str(url)
     with Notified() as notified:
         project.environment |= {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "1000000", "EVFN_HTTP": ":0"}
         with serving(project) as service:

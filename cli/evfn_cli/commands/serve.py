@@ -50,9 +50,9 @@ def command(context: click.Context, *, http: str | None, drain_timeout: str) -> 
     warnings: list[str] = []
     opened = open_project(context, tell=warnings.append)
     server = opened.location.server
-    if server.url is None or server.source not in ("--redis", "EVFN_REDIS_URL"):
+    if server.url is None or not server.named:
         raise UsageError(
-            "evfn serve needs a Redis server: name it with --redis redis://HOST:PORT, or in EVFN_REDIS_URL"
-            " (evfn run uses one of its own)"
+            "evfn serve needs a Redis server: name it with --redis redis://HOST:PORT, or in EVFN_REDIS_URL,"
+            " or the file that holds its URL with --redis-file (evfn run uses one of its own)"
         )
     return asyncio.run(Serve(opened, server.url, drain=drain, address=address, warnings=warnings).run())

@@ -99,7 +99,7 @@ def _instance(project: Project, keys: Keys) -> tuple[Grant, ...]:
 
 def _rq_worker(project: Project, keys: Keys) -> tuple[Grant, ...]:
     group = f"{project.name}/*"
-    own = (keys.inbox("*", group), f"{keys.inbox('*', group).removesuffix('inbox')}jobs")
+    own = (keys.inbox("*", group), keys.jobs("*", group))
     return Grant(rights.JOB, (*(f"~{each}" for each in own), *_streams(keys, _consumed(project)))), _RQ
 
 
