@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from evfn import Client
+from evfn.broker.acl import PLACEHOLDER
 from evfn.broker.connection import Connection
 from evfn.broker.watch import Watch
 from evfn.clock import SystemClock
@@ -232,7 +233,7 @@ def test_a_user_with_the_rights_that_doctor_names_runs_everything(sandbox: Sandb
         found = json.loads(sandbox.evfn("doctor", "--json", expect=1).stdout)["findings"]
         rights = next(each for each in found if each["subject"] == "rights")
         assert "xack on greetings" in rights["what"]
-        server.command(*rights["remedy"].replace(">PASSWORD", ">right").split())
+        server.command(*rights["remedy"].replace(f"#{PLACEHOLDER}", ">right").split())
         sandbox.emit("greetings", 0, 1)
         with sandbox.running():
             sandbox.emit("greetings", 0, 1)

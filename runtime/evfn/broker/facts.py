@@ -1,7 +1,7 @@
 """What a server says of itself, as far as it bears on evfn's promises."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from redis.exceptions import RedisError
@@ -87,12 +87,14 @@ async def collect(connection: Connection, project: Project, *, embedded: bool, f
         await connection.ping()
         pings.append(clock.monotonic() - began)
     exact = [topic for topic in topics if "*" not in topic]
+    wanted = acl.user(acl.Role.INSTANCE, project)
     first = of_information(info, embedded=embedded)
     return Facts(
         info,
         await _settings(connection),
         await rights.missing(connection, Keys(project.settings.key_prefix), project.name, exact),
-        acl.user(acl.Role.INSTANCE, project).command(),
+        # For the user that this is asked as, where it has a name: it is the one that lacks something.
+        replace(wanted, name=connection.url.options.get("username", wanted.name)).command(),
         await _number(connection, "DBSIZE"),
         await _pushes(connection),
         timedelta(seconds=sorted(pings)[_PINGS // 2]),
