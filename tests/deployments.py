@@ -7,7 +7,7 @@ from evfn.trigger import Isolation, Project, Trigger
 from evfn_cli.deployment import Deployment
 
 ALERT = Trigger("heat-alert", ("readings.*",), "climate:alert", emits=("alerts.raised",))
-REPORT = Trigger("report", ("reports.wanted",), "reports:make", isolation=Isolation.JOB)
+REPORT = Trigger("report", ("reports.wanted",), "reports:make", timeout=timedelta(minutes=20), isolation=Isolation.JOB)
 BLANKS = {"EVFN_FUNCTIONS": "my $code", "EVFN_MANIFEST": "other one.yaml"}
 ODD = {"EVFN_FUNCTIONS": "my $code 50%\"'\\", "EVFN_MANIFEST": "other one.yaml"}
 

@@ -1,5 +1,6 @@
 """Manifests that run a project in a Kubernetes cluster."""
 
+from evfn.manifest.duration import render
 from evfn.trigger import Isolation
 from evfn_cli.deployment import Deployment, comment_lines, fill, mapping, quoted
 
@@ -15,6 +16,10 @@ _SCALED_RQ_WORKER = [
     "By what waits for jobs, down to none: the instances answer /scale and enqueue, so the first event of a job",
     "wakes a workload of zero.",
 ]
+
+
+_SHARE = 100, "How many of these one pod is to have before another is started."
+_JOB_SHARE = 1, "A pod runs one job at a time (--count): each job that waits or runs is to have one."
 
 
 def cluster(made: Deployment, namespace: str, image: str, tag: str) -> dict[str, str]:
@@ -52,6 +57,8 @@ def _only(file: str, common: dict[str, str], **others: str) -> dict[str, str]:
 
 def _deployment(made: Deployment, component: str, about: list[str], replicas: int) -> str:
     named = f" ({', '.join(made.variables)})" if made.variables else ""
+    serves = component == "serve"
+    drain = made.drain if serves else render(made.job_drain)
     return fill(
         "kubernetes/deployment.yaml",
         about=comment_lines(about),
@@ -59,18 +66,29 @@ def _deployment(made: Deployment, component: str, about: list[str], replicas: in
         workload=f"{made.name}-{component}",
         component=component,
         replicas=replicas,
-        drain=made.drain,
-        stop_seconds=made.stop_seconds,
+        drain=drain,
+        stop_seconds=made.stop_seconds if serves else made.job_stop_seconds,
+        arguments=component if serves else f"{component}, --drain-timeout, {drain}",
         variables=named,
-        probes=fill("kubernetes/probes.yaml") if component == "serve" else "",
-        secret=f"{made.name}-redis" if component == "serve" else f"{made.name}-redis-rq-worker",
+        probes=fill("kubernetes/probes.yaml") if serves else "",
+        secret=f"{made.name}-redis" if serves else f"{made.name}-redis-rq-worker",
     )
 
 
 def _scaled(made: Deployment, namespace: str, component: str, about: list[str], triggers: list[str], least: int) -> str:
-    replicas = made.instances if component == "serve" else made.rq_workers
+    serves = component == "serve"
+    replicas = made.instances if serves else made.rq_workers
+    target = _SHARE if serves else _JOB_SHARE
     signals = "".join(
-        fill("kubernetes/keda/trigger.yaml", name=made.name, namespace=namespace, trigger=each) for each in triggers
+        fill(
+            "kubernetes/keda/trigger.yaml",
+            name=made.name,
+            namespace=namespace,
+            trigger=each,
+            target=target[0],
+            about=target[1],
+        )
+        for each in triggers
     )
     return fill(
         "kubernetes/keda/scaledobject.yaml",

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from evfn.errors import UsageError
+from evfn.manifest.duration import render
 from evfn_cli.deployment import Deployment, fill, mapping, quoted, release
 
 
@@ -36,7 +37,7 @@ def containers(made: Deployment, project: Path, out: Path, python: str) -> dict[
 
 
 def _compose(made: Deployment, project: Path, out: Path) -> str:
-    rq_worker = fill("docker/rq-worker.yaml", drain=made.drain, rq_workers=made.rq_workers) if made.has_jobs else ""
+    rq_worker = _rq_worker(made) if made.has_jobs else ""
     context = os.path.relpath(project, out)
     # Read from the project's folder: on from there, wherever this file is.
     dockerfile = os.path.relpath(out / "Dockerfile", project)
@@ -55,6 +56,11 @@ def _compose(made: Deployment, project: Path, out: Path) -> str:
         rq_secret="  redis-url-rq-worker: {file: ./secrets/redis-url-rq-worker}" if made.has_jobs else "",
         rq_secret_named=" and redis-url-rq-worker" if made.has_jobs else "",
     )
+
+
+def _rq_worker(made: Deployment) -> str:
+    drain, stop = render(made.job_drain), made.job_stop_seconds
+    return fill("docker/rq-worker.yaml", drain=drain, stop_seconds=stop, rq_workers=made.rq_workers)
 
 
 def _literal(text: str) -> str:

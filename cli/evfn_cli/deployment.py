@@ -49,6 +49,17 @@ class Deployment:
         return math.ceil((self.drain_timeout + GRACE).total_seconds())
 
     @property
+    def job_drain(self) -> timedelta:
+        """How long a job gets to finish: as long as it may take. One that is ended runs anew, for just as long."""
+        jobs = [each.timeout for each in self.project.triggers if each.isolation is Isolation.JOB]
+        return max([self.drain_timeout, *jobs])
+
+    @property
+    def job_stop_seconds(self) -> int:
+        """As `stop_seconds`, of RQ workers."""
+        return math.ceil((self.job_drain + GRACE).total_seconds())
+
+    @property
     def has_jobs(self) -> bool:
         return bool(self.triggers(Isolation.JOB))
 

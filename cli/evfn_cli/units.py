@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from evfn.manifest.duration import render
 from evfn_cli.deployment import Deployment, fill
 
 FIRST_PORT = 9464
@@ -13,7 +14,7 @@ def units(made: Deployment, directory: PurePosixPath) -> dict[str, str]:
     name, project = made.name, made.project.name
     # A hyphen in a slice's name makes it a part of another slice.
     slice_name = f"evfn-{name.removeprefix('evfn-').replace('-', '_')}.slice"
-    common = {
+    common: dict[str, object] = {
         "project": project,
         "name": name,
         "directory": _escaped(str(directory)),
@@ -25,7 +26,8 @@ def units(made: Deployment, directory: PurePosixPath) -> dict[str, str]:
     files = {f"{name}@.service": _service("serve", common, name, slice_name)}
     wanted = [f"{name}@{FIRST_PORT + number}.service" for number in range(made.instances)]
     if made.has_jobs:
-        files[f"{name}-rq-worker@.service"] = _service("rq-worker", common, f"{name}-rq-worker", slice_name)
+        longer = {"drain": render(made.job_drain), "stop_seconds": made.job_stop_seconds}
+        files[f"{name}-rq-worker@.service"] = _service("rq-worker", common | longer, f"{name}-rq-worker", slice_name)
         wanted += [f"{name}-rq-worker@{number + 1}.service" for number in range(made.rq_workers)]
     files[f"{name}.target"] = fill("systemd/project.target", project=project, units=" ".join(wanted))
     files[slice_name] = fill("systemd/project.slice", project=project)

@@ -209,9 +209,10 @@ def test_a_project_works_with_the_users_of_its_acl_file(project: Sandbox, tmp_pa
             project.evfn("replay", "audit", "--from", "earliest")
             assert "this user may do all that evfn asks for" in project.evfn("doctor", expect=None).stdout
         assert "NOPERM" not in project.log.read_text()
-        # The server's settings are more than an instance may know.
+        # The server's settings, and its other users, are more than an instance may know.
         assert {each for each in server.denied("admin", "admin") if each.startswith("shop-instance")} <= {
-            "shop-instance: config|get"
+            "shop-instance: config|get",
+            "shop-instance: acl|getuser",
         }
     finally:
         server.stop()

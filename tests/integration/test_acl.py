@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis import AuthenticationError, Redis
 
 from evfn.broker import acl
 from evfn.broker.connection import Connection
+from evfn.broker.facts import collect
+from evfn.broker.findings import Gravity, findings
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError
 from evfn.trigger import Isolation, Project, Trigger
-from servers import RealServer
+from servers import FLAVOURS, RealServer
 
 PROJECT = Project(
     "shop", (Trigger("pack", ("orders.new",), "pack", emits=("orders.packed",), isolation=Isolation.JOB),)
@@ -105,6 +108,36 @@ async def test_each_does_its_own_work_alone(users: RealServer, role: str, may: l
     """Commands, and keys: those of the project, and of the role within it."""
     assert await refused(users, role, *may) == []
     assert await refused(users, role, *may_not) == may_not
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_an_append_only_file_is_replayed_in_full(flavour: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A server that starts again under the generated file has all that scripts and transactions wrote: it replays them
+    as the default user, whom that file shuts out. Doctor finds a server that would throw them away."""
+    folder = tmp_path_factory.mktemp("s")
+    acl_file = folder / "users.acl"
+    acl_file.write_text(f"{acl.OFF}\nuser admin on >admin ~* &* +@all\n")
+    server = RealServer(flavour, folder / "s", options=["--appendonly", "yes", "--aclfile", str(acl_file)]).start()
+    try:
+        with Redis(unix_socket_path=str(server.path), username="admin", password="admin") as admin:  # noqa: S106
+            admin.eval("redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[2], 1)", 2, "a", "b")
+            with admin.pipeline(transaction=True) as both:
+                both.set("c", 1).set("d", 1).execute()
+            connection = await Connection.open(f"unix://admin:admin@{server.path}", clock=SystemClock())
+            facts = await collect(connection, PROJECT, embedded=False, file_system=None)
+            assert "replays" not in str([each.what for each in findings(facts)])
+            await connection.call("ACL", "SETUSER", "default", "-@all")
+            facts = await collect(connection, PROJECT, embedded=False, file_system=None)
+            said = next(each for each in findings(facts) if each.subject == "persistence")
+            assert (said.gravity is Gravity.GRAVE) == (flavour == "redis"), said
+            await connection.close()
+            server.kill()
+            server.start()
+            assert admin.exists("a", "b", "c", "d") == 4
+            with pytest.raises(AuthenticationError):
+                Redis(unix_socket_path=str(server.path)).ping()
+    finally:
+        server.stop()
 
 
 async def test_a_line_without_a_password_makes_no_user(server: RealServer) -> None:

@@ -1,5 +1,6 @@
 """The manifests: valid by Kubernetes' own schemas, locked up, and true to one another."""
 
+from datetime import timedelta
 from typing import Any
 
 import kubernetes_validate
@@ -97,8 +98,11 @@ def test_a_pod_is_asked_whether_it_is_up_and_gets_the_time_to_drain() -> None:
         probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
     assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-    [worker] = one(made, "Deployment", "rq-worker")["spec"]["template"]["spec"]["containers"]
-    assert worker["args"] == ["rq-worker"]
+    spec = one(made, "Deployment", "rq-worker")["spec"]["template"]["spec"]
+    [worker] = spec["containers"]
+    # A job that is ended runs anew, for just as long: it gets the time that its trigger allows.
+    assert worker["args"] == ["rq-worker", "--drain-timeout", "20m"]
+    assert spec["terminationGracePeriodSeconds"] > timedelta(minutes=20).total_seconds()
     assert "livenessProbe" not in worker
     assert one(made, "ConfigMap")["data"]["EVFN_DRAIN_TIMEOUT"] == "1m30s"
 

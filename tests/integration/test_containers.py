@@ -112,11 +112,11 @@ def test_every_container_is_locked_up_and_bounded(tmp_path: Path) -> None:
 def test_services_wait_for_valkey_drain_and_get_their_url_as_a_file(tmp_path: Path) -> None:
     """RQ workers that of their own user; the number of each is the one that was asked for."""
     services = composed(deployment(), tmp_path)["services"]
-    for name, replicas in (("serve", 2), ("rq-worker", 3)):
+    for name, replicas, stop in (("serve", 2, "105s"), ("rq-worker", 3, "1215s")):
         service = services[name]
         assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
         assert service["deploy"]["replicas"] == replicas
-        assert service["stop_grace_period"] == "105s"
+        assert service["stop_grace_period"] == stop
         url = Path(service["environment"]["EVFN_REDIS_URL_FILE"])
         assert [url.name] == service["secrets"]
     assert services["rq-worker"]["command"][0] == "rq-worker"

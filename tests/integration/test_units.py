@@ -104,7 +104,7 @@ def test_rq_workers_are_there_where_a_trigger_has_jobs() -> None:
     """With the server's user of their own; a project without jobs gets no unit that would have nothing to do."""
     files = units(deployment(), PurePosixPath("/srv/climate"))
     worker = settings(files["evfn-climate-rq-worker@.service"])
-    assert worker["ExecStart"] == ["/srv/climate/.venv/bin/evfn rq-worker --drain-timeout 1m30s"]
+    assert worker["ExecStart"] == ["/srv/climate/.venv/bin/evfn rq-worker --drain-timeout 20m"]
     assert worker["LoadCredential"] == ["redis-url:/etc/evfn/climate/redis-url-rq-worker"]
     assert len(settings(files["evfn-climate.target"])["Wants"][0].split()) == 5
     assert not any("rq-worker" in name for name in units(deployment("climate", ALERT), PurePosixPath("/srv")))

@@ -1,6 +1,7 @@
 """`evfn generate`: the files that run a project on servers, and the users its server needs."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,9 +133,10 @@ def docker(
     files = containers(made, _folder(context), Path(folder).absolute(), python)
     _write(folder, files, force=force)
     shown = escape(folder.rstrip("/"))
+    rq = ", redis-url-rq-worker" if made.has_jobs else ""
     _next(
         made,
-        f"mkdir -m 700 {shown}/secrets    # users.acl, redis-url: see docs/deploy.md",
+        f"mkdir -m 700 {shown}/secrets    # users.acl, redis-url{rq}: see docs/deploy.md",
         f"docker compose --file {shown}/compose.yaml up --build --detach",
     )
 
@@ -167,6 +169,10 @@ def kubernetes(
     named, _, tag = (image or f"registry.example.com/{made.name}:1").rpartition(":")
     if not named or "/" in tag:
         named, tag = (image or "", "latest")
+    if re.fullmatch(r"[a-z0-9][a-z0-9._:/-]*", named) is None or re.fullmatch(r"\w[\w.-]{0,127}", tag) is None:
+        raise UsageError(
+            f"--image {escape(image or '')!r} is no image; write one such as registry.example.com/climate:1"
+        )
     space = namespace or made.name
     if not is_name(space) or space.endswith("-"):
         raise UsageError(f"--namespace {escape(space)!r} cannot be a namespace: write a-z, 0-9 and -")
@@ -174,8 +180,11 @@ def kubernetes(
     shown = escape(folder.rstrip("/"))
     _next(
         made,
-        f"kubectl create namespace {space}",
-        f"kubectl --namespace {space} create secret generic {made.name}-redis --from-file=redis-url",
+        f"kubectl apply --filename {shown}/namespace.yaml",
+        *(
+            f"kubectl --namespace {space} create secret generic {name} --from-file=redis-url"
+            for name in (f"{made.name}-redis", *([f"{made.name}-redis-rq-worker"] if made.has_jobs else []))
+        ),
         f"kubectl apply --kustomize {shown}    # with KEDA: {shown}/keda",
     )
 

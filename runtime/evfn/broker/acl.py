@@ -62,8 +62,12 @@ class User:
         return f"user {self.name} {self.rules(password)}"
 
 
-OFF = "user default off"
-"""The line of an ACL file without which anybody may do anything: the file replaces all users there were."""
+OFF = "user default off ~* &* +@all"
+"""The line of an ACL file without which anybody may do anything: the file replaces all users there were.
+
+Nobody can log in as this user; but Redis 7.0 replays its append-only file as the default user, and throws away what
+that one may not do: everything that a script or a transaction wrote (redis/redis#14541).
+"""
 
 
 def roles(project: Project) -> tuple[Role, ...]:

@@ -45,6 +45,10 @@ class Facts:
     file_system: str | None = None
     """That of the state folder."""
     server: Server = field(default=Server("unknown", ()))
+    default_user_cut: bool | None = None
+    """Whether the user `default` may not do everything, switched on or off."""
+    other_role: str = ""
+    """Whose user this is asked as, if it is one of the project's, and not an instance's."""
 
     def number(self, name: str) -> int | None:
         """A number from INFO."""
@@ -88,13 +92,15 @@ async def collect(connection: Connection, project: Project, *, embedded: bool, f
         pings.append(clock.monotonic() - began)
     exact = [topic for topic in topics if "*" not in topic]
     wanted = acl.user(acl.Role.INSTANCE, project)
+    name = connection.url.options.get("username", wanted.name)
+    others = {acl.user(role, project).name: role.value for role in acl.Role if role is not acl.Role.INSTANCE}
     first = of_information(info, embedded=embedded)
     return Facts(
         info,
         await _settings(connection),
         await rights.missing(connection, Keys(project.settings.key_prefix), project.name, exact),
         # For the user that this is asked as, where it has a name: it is the one that lacks something.
-        replace(wanted, name=connection.url.options.get("username", wanted.name)).command(),
+        replace(wanted, name=name).command(),
         await _number(connection, "DBSIZE"),
         await _pushes(connection),
         timedelta(seconds=sorted(pings)[_PINGS // 2]),
@@ -104,6 +110,8 @@ async def collect(connection: Connection, project: Project, *, embedded: bool, f
         len(exact) < len(topics),
         file_system,
         first.server,
+        await _default_user_cut(connection),
+        others.get(name, ""),
     )
 
 
@@ -116,6 +124,17 @@ async def _settings(connection: Connection) -> dict[str, str] | None:
             return None
         found.update(zip((each.decode() for each in reply[::2]), (each.decode() for each in reply[1::2]), strict=True))
     return found
+
+
+async def _default_user_cut(connection: Connection) -> bool | None:
+    try:
+        flat = await connection.call("ACL", "GETUSER", "default")
+    except BrokerUnavailable:
+        raise
+    except BrokerError:
+        return None
+    user = dict(zip(flat[::2], flat[1::2], strict=True))
+    return not (user[b"commands"].startswith(b"+@all") and b"~*" in user[b"keys"].split())
 
 
 async def _number(connection: Connection, *command: str) -> int | None:

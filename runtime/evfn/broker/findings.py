@@ -7,7 +7,7 @@ from enum import Enum
 
 from evfn.broker.facts import Facts
 from evfn.broker.known_holes import open_holes
-from evfn.broker.server import OLDEST_REDIS, OLDEST_VALKEY
+from evfn.broker.server import OLDEST_REDIS, OLDEST_VALKEY, Server
 from evfn.broker.topics import SLOW_KEYS
 from evfn.broker.watch import POLL
 
@@ -145,6 +145,13 @@ def _persistence(facts: Facts) -> _Said:
             "the server refuses every write until it can: nothing can be published",
             "make room on its disk",
         )
+    if appends == "1" and facts.default_user_cut and not _replays_in_full(facts.server):
+        return _Said(
+            Gravity.GRAVE,
+            "the user default has no rights, and this server replays its append-only file as that user",
+            "at its next start all that scripts and transactions wrote is thrown away: events, dead letters, counters",
+            "ACL SETUSER default off ~* &* +@all, and in the ACL file: nobody can log in as it all the same",
+        )
     if appends != "1":
         if snapshots is None:
             return _Said(
@@ -197,7 +204,19 @@ def _persistence(facts: Facts) -> _Said:
     return _ok("append-only file, synced at every write")
 
 
+def _replays_in_full(server: Server) -> bool:
+    """Tried with Valkey 9.1; of others it is not known since when (redis/redis#14541, valkey-io/valkey#3983)."""
+    return server.name == "valkey" and server.version >= (9, 1)
+
+
 def _rights(facts: Facts) -> _Said:
+    if facts.other_role:
+        return _Said(
+            Gravity.NOTE,
+            f"this is the user for {facts.other_role}",
+            "what an instance may do is not looked at",
+            "run evfn doctor with the URL of an instance",
+        )
     if facts.missing_rights:
         shown = ", ".join(facts.missing_rights[:8])
         more = len(facts.missing_rights) - 8

@@ -15,7 +15,7 @@ accepts it:
 scrape_configs:
   - job_name: evfn
     static_configs:
-      - targets: ["127.0.0.1:9000"]
+      - targets: ["127.0.0.1:9464"]
 ```
 
 Numbers of *this instance* are counted by the process that is scraped, from its start: sum them over instances. Numbers
