@@ -203,3 +203,14 @@ async def test_a_server_that_stands_still_delays_a_scrape_for_two_seconds(valkey
         await until(metrics, lambda found: found.get("evfn_lag_events", trigger="quick") == 0, "the server answers")
         valkey.command("CLIENT", "KILL", "TYPE", "normal")
         await until(metrics, lambda found: found.get("evfn_reconnects_total"), "lost sockets are counted")
+
+
+async def test_what_the_server_refuses_to_tell_is_missing_and_no_zero(valkey: RealServer) -> None:
+    """A key of another type, a right that was taken away: nobody may read it as a backlog of nothing."""
+    async with running(valkey) as metrics:
+        await until(metrics, lambda found: found.get("evfn_pending_events", trigger="quick") == 0, "it is told")
+        valkey.command("DEL", "orders")
+        valkey.command("SET", "orders", "a mistake")
+        found = await until(metrics, lambda found: found.get("evfn_server_up") == 0, "not all is told")
+        for name in ("lag", "pending", "due"):
+            assert found.get(f"evfn_{name}_events", trigger="quick") is None
