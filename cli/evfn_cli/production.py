@@ -163,7 +163,8 @@ class Serve:
 
     def _reopen(self) -> OpenedProject:
         read = reopen(self._opened.location)
-        self._log.masks = self._masks(read)
+        # What runs on the values before goes on with them, until it ends or for good.
+        self._log.masks = self._log.masks.joined(self._masks(read))
         return read
 
     def _mask(self, text: str) -> str:
