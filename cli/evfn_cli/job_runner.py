@@ -36,7 +36,8 @@ def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, a
     asyncio.run(_ready(url))
 
     def home(defined: OpenedProject) -> Home:
-        log.masks = masks(defined.project, os.environ, defined.env_file, {"server": url})
+        # Jobs that began before a reload end on the values of then.
+        log.masks = log.masks.joined(masks(defined.project, os.environ, defined.env_file, {"server": url}))
         return Home(defined.project, defined.env_file, location.folder, location.functions, url)
 
     log = JobLog(location.folder, as_json=as_json)

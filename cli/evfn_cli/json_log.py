@@ -44,7 +44,8 @@ from evfn_cli.masks import Masks
 PERIOD_SECONDS = 10.0
 LINES = {"output": 1_000, "attempt_succeeded": 100, "attempt_failed": 100, "dead_lettered": 100}
 """Lines of each event that a trigger may have in a period."""
-_WRITTEN = {"text", "data"}
+_WRITTEN = {"text", "data", "message", "traceback"}
+"""Fields that hold what functions write, raise, and are given."""
 
 
 class JsonLog:

@@ -13,7 +13,7 @@ _WORDS = (
     "password passwd passphrase secret token credential credentials authorization api_?key access_?key private_?key"
 )
 _LABEL = f"(?:{'|'.join(_WORDS.replace('_?', '[_-]?').split())})"
-_NAME = re.compile(rf"{_LABEL}$|_(?:key|pwd|dsn)$", re.IGNORECASE)
+_NAME = re.compile(rf"{_LABEL}$|_(?:key|pass|pwd|dsn|pat|creds)$", re.IGNORECASE)
 # Every repetition is bounded, or eats what it has looked at: functions write what they like, and as much.
 _URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@'\"]{0,200}):[^\s'\"@/]{1,500}@", re.IGNORECASE)
 _LABELLED = re.compile(
@@ -26,8 +26,13 @@ class Masks:
     """Replaces each of these values, and every URL's password, wherever they stand."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        found = sorted({value for value in values if len(value) >= LEAST}, key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, found))) if found else None
+        self._found = frozenset(value for value in values if len(value) >= LEAST)
+        longest_first = sorted(self._found, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def joined(self, others: "Masks") -> "Masks":
+        """One that replaces the values of both."""
+        return Masks(self._found | others._found)
 
     def mask(self, text: str) -> str:
         """The text without them."""

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from enum import Enum
 
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
@@ -36,6 +37,16 @@ WAITS = timedelta(seconds=30)
 """How much time the service manager is asked for, again and again, while the server is waited for."""
 
 
+class _Phase(Enum):
+    """What the service manager takes the instance to do."""
+
+    BEGINNING = "beginning"
+    """Or what a reload has added is not known yet."""
+    SERVING = "serving"
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+
+
 class Serve:
     """One `evfn serve`, from its server to its last line. `warnings` are those of the manifest."""
 
@@ -62,8 +73,7 @@ class Serve:
         told: list[Listener] = [ready, self, self._log, *([] if self._metrics is None else [self._metrics])]
         self._states = States(opened.location.state, Listeners(*told))
         self._stops = Stops(signal.SIGINT, signal.SIGTERM)
-        self._told_ready = False
-        self._reloading = False
+        self._phase = _Phase.BEGINNING
         self._asked = False
 
     async def run(self) -> int:
@@ -75,13 +85,15 @@ class Serve:
         """Pass on to the service manager what it wants to know."""
         match happening:
             case Reloading():
-                self._told_ready, self._reloading = False, True
+                self._phase = _Phase.RELOADING
                 self._manager.reloading()
             case ReloadEnded() | Started():
                 # A new lease begins with what was read last: no reload outlives one.
-                self._reloading = False
+                if self._phase is _Phase.RELOADING:
+                    self._phase = _Phase.BEGINNING
                 self._changed()
             case Stopping():
+                self._phase = _Phase.STOPPING
                 self._manager.stopping()
                 self._manager.more_time(self._drain + WAITS)
 
@@ -163,7 +175,8 @@ class Serve:
 
     def _reopen(self) -> OpenedProject:
         read = reopen(self._opened.location)
-        self._log.masks = self._masks(read)
+        # What runs on the values before goes on with them, until it ends or for good.
+        self._log.masks = self._log.masks.joined(self._masks(read))
         return read
 
     def _mask(self, text: str) -> str:
@@ -182,9 +195,8 @@ class Serve:
     def _changed(self) -> None:
         """Something that decides whether it is ready may be another way."""
         reasons = self._readiness.reasons
-        if self._readiness.known and not self._reloading and not self._told_ready:
-            self._told_ready = True
-            self._manager.ready()
+        if self._readiness.known and self._phase is _Phase.BEGINNING and self._manager.ready():
+            self._phase = _Phase.SERVING
         count = self._readiness.triggers
         text = f"{self._opened.project.name}: {count} trigger{'' if count == 1 else 's'}"
         for each in reasons:
@@ -195,8 +207,10 @@ class Serve:
         while True:
             await SystemClock().sleep(TICK)
             self._log.tick()
-            if not self._told_ready:
+            if self._phase in (_Phase.BEGINNING, _Phase.RELOADING):
                 self._manager.more_time(WAITS)
+                # Where the manager could not be told that all is known it is told now.
+                self._changed()
 
     async def _beat(self) -> None:
         while self._manager.watchdog is not None:

@@ -23,9 +23,9 @@ class ServiceManager:
         if self._address and mine and period.isdecimal() and int(period) > 0:
             self.watchdog = timedelta(microseconds=int(period)) / 2
 
-    def ready(self) -> None:
-        """The start, or a reload, is over."""
-        self._send("READY=1")
+    def ready(self) -> bool:
+        """The start, or a reload, is over; whether the manager could be told."""
+        return self._send("READY=1")
 
     def reloading(self) -> None:
         """Until `ready`."""
@@ -50,10 +50,12 @@ class ServiceManager:
         """To be sent as often as `watchdog` says, from whatever must not stand still."""
         self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str) -> bool:
         if not self._address:
-            return
-        # A manager that does not listen stops nothing.
+            return True
+        # A manager that does not listen, or cannot at this moment, stops nothing.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
             notifier.setblocking(False)
             notifier.sendto(message.encode("utf-8", "backslashreplace"), self._address)
+            return True
+        return False

@@ -219,15 +219,17 @@ class Instance:
             foreign_trims.run(),
             self._roster.keep_discovering(),
         ]
-        if self._reloader is not None:
-            duties.append(self._reloader.run(loads))
         if until_idle:
             duties.append(self._end_when_idle(loads))
-        tasks = [asyncio.create_task(duty) for duty in duties]
+        reloads = [] if self._reloader is None else [asyncio.create_task(self._reloader.run(loads))]
+        tasks = [*reloads, *(asyncio.create_task(duty) for duty in duties)]
         for task in tasks:
             task.add_done_callback(self._duty_ended)
         try:
             how = await self._ending
+            # What an edit adds would begin to take events while everything else gives its own back.
+            for task in reloads:
+                task.cancel()
             if how is not Ended.FENCED:
                 await self._drain(how)
             # One that gave up is dead for others at once, too, with all it held.

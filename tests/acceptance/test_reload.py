@@ -290,6 +290,30 @@ def test_f58_the_manifest_is_taken_over_trigger_by_trigger(project: Sandbox) -> 
     assert ran(project, 10) == "1 10 1"
 
 
+def test_a_trigger_that_is_taken_out_while_it_runs_delays_no_other_edit(project: Sandbox) -> None:
+    """What runs is finished, and only then is it gone; one that comes back meanwhile begins when that has ended."""
+    project.function("slow", "\nimport time\n\ndef run(event):\n    note(f\"slow {event.data['n']}\")\n" + HELD)
+    slow = "    slow: {topic: work, function: 'slow:run', workers: {max: 1}}\n"
+    project.manifest(ONE + slow)
+    said(project, "slow   ready")
+    hold(project)
+    project.emit("work", {"n": 1})
+    wait_until(lambda: "slow 1" in project.notes(), description="it runs")
+    project.manifest(ONE)
+    project.function("greet", VERSION.format(2))
+    said(project, "greet  reloaded")
+    assert ran(project, 2) == "2 2 1"
+    project.manifest(ONE + slow)
+    project.emit("work", {"n": 3})
+    project.function("greet", VERSION.format(3))
+    said(project, "greet  reloaded", 2)
+    assert "slow 3" not in project.notes()
+    let_go(project)
+    wait_until(lambda: "slow 3" in project.notes(), description="it is back, after what ran")
+    project.manifest(ONE)
+    said(project, "no longer in the manifest")
+
+
 def test_an_edit_that_is_undone_leaves_no_problem(project: Sandbox) -> None:
     """Whichever file it was undone in: `status` has nothing to repeat, and the log says so."""
     good = (project.folder / "triggers.yaml").read_text()

@@ -324,8 +324,8 @@ def _endpoint_says_no(service: Service) -> None:
 
 
 def test_a_drain_that_takes_too_long_and_a_second_signal(project: Sandbox, redis: RealServer) -> None:
-    """What still runs then is killed and runs again as its first attempt: exit code 1; a second signal aborts, and the
-    process ends by it."""
+    """What still runs then is killed and runs again as its first attempt: exit code 1; SIGHUP comes too late then; a
+    second signal aborts, and the process ends by it."""
     project.environment["EVFN_DRAIN_TIMEOUT"] = "200ms"
     with serving(project) as service:
         hold(project).touch()
@@ -337,8 +337,10 @@ def test_a_drain_that_takes_too_long_and_a_second_signal(project: Sandbox, redis
         wait_until(lambda: project.notes() == ["start 1"] * 2, description="it runs again")
         service.process.send_signal(signal.SIGTERM)
         service.said("stopping")
+        service.process.send_signal(signal.SIGHUP)
         assert service.end(signal.SIGINT) == -signal.SIGINT
         assert service.lines()[-1]["event"] == "stopped"
+        assert service.lines("reloading") == [], "nothing is begun any more"
     assert project.status("slow")["failed"] == 0, "no attempt is burnt"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
@@ -55,5 +56,24 @@ async def test_the_backlog_is_that_of_all_topics_and_costs_the_server_one_look_a
         unknown = await asked(endpoint, "/scale/stroe")
         assert unknown.status == 404
         assert b"did you mean store?" in unknown.body
+    finally:
+        await backlogs.close()
+
+
+async def test_a_disabled_trigger_has_nothing_to_do(server: RealServer, connection: Connection) -> None:
+    """Its events wait, and an autoscaler must not start workloads for them that cannot take any."""
+    await connection.call("XADD", Keys().topic("extra"), "*", "data", "x")
+    own = await Connection.open(server.url, clock=SystemClock())
+    backlogs = Backlogs(own, lambda: Project("p", (replace(STORE, enabled=False),)), SystemClock())
+    try:
+        answer = await asked(Endpoint(Readiness(), backlogs, str), "/scale/store")
+        assert json.loads(answer.body) == {
+            "trigger": "store",
+            "value": 0,
+            "lag": 0,
+            "pending": 0,
+            "due": 0,
+            "exact": True,
+        }
     finally:
         await backlogs.close()

@@ -131,6 +131,16 @@ async def test_requests_follow_each_other_on_one_connection() -> None:
         assert place.desk.reports == []
 
 
+async def test_i27_what_follows_a_head_request_and_is_none_is_refused_in_words() -> None:
+    """The answer has its body again: it is not the one to HEAD."""
+    async with listening() as place:
+        client = await place.client()
+        client.send((GET % b"a").replace(b"GET", b"HEAD"))
+        assert (await client.answer(head=True)).status == 200
+        answer = await client.ask(b"nonsense\r\n\r\n")
+        assert (answer.status, json.loads(answer.body)["status"]) == (400, 400)
+
+
 async def test_f55_pipelined_requests_are_answered_in_their_order() -> None:
     """Also those behind which the client has closed its half."""
     async with listening() as place:

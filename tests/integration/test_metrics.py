@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from evfn.client import AsyncClient
+from evfn.listener import Delivered
 from evfn.metrics import CONTENT_TYPE, Metrics
 from evfn.metrics.catalogue import CATALOGUE, Kind
 from evfn.metrics.readings import FRESH, PATIENCE
@@ -203,3 +204,27 @@ async def test_a_server_that_stands_still_delays_a_scrape_for_two_seconds(valkey
         await until(metrics, lambda found: found.get("evfn_lag_events", trigger="quick") == 0, "the server answers")
         valkey.command("CLIENT", "KILL", "TYPE", "normal")
         await until(metrics, lambda found: found.get("evfn_reconnects_total"), "lost sockets are counted")
+
+
+async def test_what_the_server_refuses_to_tell_is_missing_and_no_zero(valkey: RealServer) -> None:
+    """A key of another type, a right that was taken away: nobody may read it as a backlog of nothing."""
+    async with running(valkey) as metrics:
+        await until(metrics, lambda found: found.get("evfn_pending_events", trigger="quick") == 0, "it is told")
+        valkey.command("DEL", "orders")
+        valkey.command("SET", "orders", "a mistake")
+        found = await until(metrics, lambda found: found.get("evfn_server_up") == 0, "not all is told")
+        for name in ("lag", "pending", "due"):
+            assert found.get(f"evfn_{name}_events", trigger="quick") is None
+
+
+async def test_many_scrapers_at_once_cost_no_more_than_one() -> None:
+    """Each form is made once for all that ask for it at the same time; the next one who asks gets new numbers."""
+    metrics = Metrics(PROJECT, "redis://127.0.0.1:1")
+    try:
+        accepted = ["*/*", "application/openmetrics-text"] * 50
+        bodies = [body for _, body in await asyncio.gather(*map(metrics.render, accepted))]
+        assert len({id(body) for body in bodies}) == 2
+        metrics.tell(Delivered("quick", 7))
+        assert (await scrape(metrics)).get("evfn_deliveries_total", trigger="quick") == 7
+    finally:
+        await metrics.close()

@@ -206,10 +206,14 @@ def test_long_texts_are_cut_in_their_middle_and_say_so() -> None:
 
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
-    """Also within an error, and those that are replaced by a reload."""
+    """Also within an error, which is a function's own text, and those that a reload brings."""
     told = Told()
     failure = Failure("ValueError", "hush-hush")
     (line,) = told.tell(invoked(Failed(failure), DeadLetter(Reason.FAILED, failure)))
     assert line["error"]["message"] == "***"
+    failure = Failure("HTTPError", "401 for Authorization: Bearer abc.def", frames=FAILURE.frames)
+    (line,) = told.tell(invoked(Failed(failure), DeadLetter(Reason.FAILED, failure)))
+    assert line["error"]["message"] == "401 for Authorization: ***"
+    assert "abc.def" not in told.raw[0]
     told.log.masks = Masks(["another-one"])
     assert told.tell(Warned("another-one"))[0]["text"] == "***"

@@ -18,9 +18,17 @@ def test_values_of_variables_that_are_called_secrets_are_masked() -> None:
         project({"API_TOKEN": "tok-1234", "LOG_LEVEL": "warning"}),
         {"DB_PASSWORD": "hunter22", "PIN_SECRET": "1234", "PRIVATE_KEY": "-----BEGIN\nabcdefgh\n-----END"},
         {"DATABASE_URL": "postgres://me:s%40cret-1@db/x", "HOME": "/home/someone"},
+        {"SMTP_PASS": "letmein1", "GITHUB_PAT": "ghp_12345", "STORE_CREDS": "me/letmein2", "BYPASS": "nothing"},
     )
     assert found.mask("tok-1234 hunter22 abcdefgh s@cret-1 s%40cret-1") == "*** *** *** *** ***"
+    assert found.mask("letmein1 ghp_12345 me/letmein2 nothing") == "*** *** *** nothing"
     assert found.mask("a warning in /home/someone at 1234") == "a warning in /home/someone at 1234"
+
+
+def test_what_was_secret_stays_so() -> None:
+    """A reload brings other values, and what runs on the ones before goes on, at least until it ends."""
+    found = Masks(["the-old-one"]).joined(Masks(["the-new-one"]))
+    assert found.mask("the-old-one the-new-one") == "*** ***"
 
 
 @pytest.mark.parametrize(

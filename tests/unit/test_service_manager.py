@@ -1,6 +1,7 @@
 """What systemd is told, over a real datagram socket."""
 
 import os
+import socket
 from datetime import timedelta
 
 from evfn_cli.service_manager import ServiceManager
@@ -35,6 +36,18 @@ def test_messages_are_those_of_systemd_and_its_variables_stay_with_the_instance(
     assert notified.said[:4] == ["READY=1", "STATUS=two lines", "EXTEND_TIMEOUT_USEC=2000000", "RELOADING=1"]
     assert notified.said[4].startswith("MONOTONIC_USEC=")
     assert notified.said[5:] == ["WATCHDOG=1", "STOPPING=1"]
+
+
+def test_a_manager_that_is_too_busy_to_hear_of_ready_is_told_again() -> None:
+    """Else it would wait for that, and then kill what works."""
+    address = f"@evfn-test-{os.getpid()}-busy"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as busy:
+        busy.bind(f"\0{address[1:]}")
+        manager = ServiceManager({"NOTIFY_SOCKET": address})
+        while manager.ready():
+            pass
+        busy.recv(100)
+        assert manager.ready()
 
 
 def test_a_watchdog_for_another_process_is_not_ours() -> None:

@@ -57,6 +57,8 @@ class Backlogs:
         await self._connection.close()
 
     async def _count(self, project: Project, trigger: Trigger) -> Backlog:
+        if not trigger.enabled:
+            return Backlog()  # Its events wait, however many instances there are.
         keys = Keys(project.settings.key_prefix)
         topics = (await self._found(project))[trigger.name]
         whole = Backlog()

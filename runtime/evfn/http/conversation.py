@@ -72,6 +72,7 @@ class Conversation:
     async def _exchange(self) -> bool:
         """One request and its answer; whether another one may follow."""
         self.stage = Stage.IDLE
+        self._head = False
         if not self._http.trailing_data[0]:
             try:
                 async with asyncio.timeout(self._limits.idle.total_seconds()):

@@ -44,6 +44,7 @@ class Metrics:
         self._tallies = {trigger.name: Tally() for trigger in project.triggers}
         self._leases_lost = 0
         self._ready = ready
+        self._renderings: dict[str, asyncio.Task[bytes]] = {}
 
     def watch(self, patient: Patient) -> None:
         """Tell of this instance's workers and states, and go by its clock, which is the server's."""
@@ -72,30 +73,50 @@ class Metrics:
 
         A server that is away delays it by two seconds at most, and then its numbers are missing.
         """
-        vitals = Vitals() if self._patient is None else self._patient.vitals
-        topics = {name: vitals.triggers[name].topics for name in self._tallies if name in vitals.triggers}
-        reading = await self._readings.read(topics)
-        families = [_family(metric, samples) for metric, samples in self._samples(vitals, reading).items()]
-        families += [self._histogram(metric) for metric in CATALOGUE if metric.kind is Kind.HISTOGRAM]
         encode, content_type = choose_encoder(accept)
-        # Of a thousand triggers it is a hundred thousand lines: not on the loop that moves events.
-        body = await asyncio.to_thread(encode, _registry(families))
-        return content_type, body
+        rendering = self._renderings.get(content_type)
+        if rendering is None:
+            rendering = self._renderings[content_type] = asyncio.create_task(self._render(encode))
+            rendering.add_done_callback(lambda _: self._renderings.pop(content_type))
+        # Made once for all that ask meanwhile; one who gives up must not take it from the others.
+        return content_type, await asyncio.shield(rendering)
 
     async def close(self) -> None:
         """Let go of the connection to the server."""
+        renderings = list(self._renderings.values())
+        for each in renderings:
+            each.cancel()
+        await asyncio.gather(*renderings, return_exceptions=True)
         await self._readings.close()
 
     def _serve(self, names: Iterable[str]) -> None:
         for name in names:
             self._tallies.setdefault(name, Tally())
 
-    def _samples(self, vitals: Vitals, reading: Reading) -> Mapping[Metric, Samples]:
+    async def _render(self, encode: Callable[[CollectorRegistry], bytes]) -> bytes:
+        vitals = Vitals() if self._patient is None else self._patient.vitals
+        topics = {name: vitals.triggers[name].topics for name in self._tallies if name in vitals.triggers}
+        reading = await self._readings.read(topics)
+        tallies = dict(self._tallies)
+        ready = None if self._ready is None else self._ready()
+
+        def text() -> bytes:
+            families = [_family(each, samples) for each, samples in self._samples(tallies, vitals, reading, ready)]
+            families += [_histogram(each, tallies) for each in CATALOGUE if each.kind is Kind.HISTOGRAM]
+            return encode(_registry(families))
+
+        # Of a thousand triggers it is a hundred thousand lines: not on the loop that moves events. What is counted
+        # meanwhile may be among them, or not.
+        return await asyncio.to_thread(text)
+
+    def _samples(
+        self, tallies: Mapping[str, Tally], vitals: Vitals, reading: Reading, ready: bool | None
+    ) -> Iterable[tuple[Metric, Samples]]:
         """All but the histograms. What cannot be known now has no sample."""
         found: dict[Metric, list[tuple[tuple[str, ...], float]]] = {
             metric: [] for metric in CATALOGUE if metric.kind is not Kind.HISTOGRAM
         }
-        for name, tally in self._tallies.items():
+        for name, tally in tallies.items():
             for metric, samples in found.items():
                 if metric.kind is Kind.COUNTER and metric.labels[:1] == ("trigger",):
                     if metric.values:
@@ -103,29 +124,30 @@ class Metrics:
                     else:
                         samples.append(((name,), tally.plain[metric]))
         for name, each in vitals.triggers.items():
-            if name in self._tallies:
+            if name in tallies:
                 found[catalogue.WORKERS].append(((name,), each.workers))
                 found[catalogue.RUNNING].append(((name,), each.running))
                 found[catalogue.STATE] += [((name, one), one == each.state.value) for one in catalogue.STATES]
         for name, parts in reading.triggers.items():
-            if name in self._tallies and parts:
+            if name in tallies and parts:
                 for metric, value in _of_server(parts).items():
                     found[metric].append(((name,), value))
         build = (version("evfn"), platform.python_version(), self._project)
-        if self._ready is not None:
-            found[catalogue.READY].append(((), self._ready()))
+        if ready is not None:
+            found[catalogue.READY].append(((), ready))
         found[catalogue.SERVER_UP].append(((), reading.complete))
         found[catalogue.LEASES_LOST].append(((), self._leases_lost))
         found[catalogue.RECONNECTS].append(((), vitals.sockets_lost))
         found[catalogue.BUILD].append((build, 1))
-        return found
+        return found.items()
 
-    def _histogram(self, metric: Metric) -> Family:
-        family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for name, tally in self._tallies.items():
-            histogram = tally.histograms[metric]
-            family.add_metric((name,), histogram.cumulative(), histogram.sum)
-        return family
+
+def _histogram(metric: Metric, tallies: Mapping[str, Tally]) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for name, tally in tallies.items():
+        histogram = tally.histograms[metric]
+        family.add_metric((name,), histogram.cumulative(), histogram.sum)
+    return family
 
 
 def _of_server(parts: list[GroupStatus]) -> dict[Metric, float]:

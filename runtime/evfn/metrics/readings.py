@@ -20,7 +20,8 @@ PATIENCE = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`triggers` has what each one's topics hold. `complete` says whether the server told all of it."""
+    """`triggers` has what each one's topics hold, without those of which the server did not tell all. `complete` says
+    whether there are none of them."""
 
     triggers: Mapping[str, list[GroupStatus]] = field(default_factory=dict)
     complete: bool = False
@@ -80,4 +81,6 @@ class Readings:
         triggers: dict[str, list[GroupStatus]] = {trigger: [] for trigger in topics}
         for (trigger, _), each in zip(pairs, found, strict=True):
             triggers[trigger].append(each)
-        return Reading(triggers, complete=True)
+        # What is refused (a key of another type, a missing right) would look like nothing to do.
+        told = {name: parts for name, parts in triggers.items() if all(part.problem is None for part in parts)}
+        return Reading(told, complete=len(told) == len(triggers))

@@ -38,10 +38,11 @@ from evfn.services.returns import Returns
 from evfn.services.revision import Revision
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
+from evfn.services.takeover import take_over
 from evfn.services.verdicts import Verdicts
 from evfn.settlement import RetryAt
 from evfn.tracing.tracer import Tracer
-from evfn.trigger import DataMode, Isolation, Trigger
+from evfn.trigger import DataMode, Trigger
 from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
@@ -391,56 +392,30 @@ class Dispatcher:
     def accept_claimed(
         self, subscription: Subscription, source: Source, claimed: list[Claimed], *, charged: bool
     ) -> None:
-        """Take over what another instance left. Charged entries may have killed it: each runs alone. A job did not run
-        in that instance, and runs on without it."""
-        now_ms = int(self._clock.now().timestamp() * 1000)
+        """Take over what another instance left. Charged entries may have killed it."""
         flight = subscription.in_flight(source)
         new = {entry for entry, _ in self._new_here(flight, [(each.id, each.fields) for each in claimed])}
         claimed = [each for each in claimed if each.id in new]
-        self.unsettled += len(claimed)
-        if claimed:
-            self._listener.tell(Delivered(self.trigger.name, len(claimed)))
+        if not claimed:
+            return
+        self._listener.tell(Delivered(self.trigger.name, len(claimed)))
         flight.took((each.id, each.fields) for each in claimed if each.fields is not None)
-        if claimed and source is Source.TOPIC:
+        if source is Source.TOPIC:
             subscription.settlers[source].delivered(claimed[-1].id)
-        if trimmed := [each.id for each in claimed if each.fields is None]:
-            settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, trimmed)
-        held: list[Held] = []
-        for claim in claimed:
-            if claim.fields is None:
-                # Trimmed by somebody: the claim took it off the list and counted it as dropped.
-                self.unsettled -= 1
-                self._listener.tell(Dropped(self.trigger.name, 1))
-                continue
-            delivery = (
-                self._intake.from_topic(subscription, claim.id, claim.fields, now_ms)
-                if source is Source.TOPIC
-                else self._intake.from_inbox(subscription, claim.id, claim.fields)
-            )
-            if delivery is None:
-                self._drop(subscription, source, [claim.id])
-                continue
-            # It may have been fetched and no more: then nobody asked the filter.
-            unasked = source is Source.TOPIC or delivery.unfiltered
-            if unasked and (skipped := self._intake.skip(delivery)):
-                self._skip(subscription, source, skipped)
-                continue
-            died = 0 if self.trigger.isolation is Isolation.JOB else claim.delivery_count - 1
-            delivery.attempt += died
-            delivery.suspect = charged and died > 0
-            delivery.deliveries = claim.delivery_count
-            if delivery.attempt > self.trigger.retry.attempts:
-                delivery.attempt = self.trigger.retry.attempts
-                self.ended(
-                    delivery,
-                    Crashed(f"its instance died while it held this event ({died} of its attempts)"),
-                    timedelta(),
-                    self.serving.name,
-                )
-            else:
-                held.append(delivery)
-        if held:
-            self._submit(held)
+        taken = take_over(claimed, subscription, source, self.trigger, self._intake, self._clock.now(), charged=charged)
+        self.unsettled += len(claimed) - len(taken.trimmed)
+        if taken.trimmed:
+            settling.warn_trimmed(self._listener, self.trigger.name, subscription.topic, taken.trimmed)
+            self._listener.tell(Dropped(self.trigger.name, len(taken.trimmed)))
+        if taken.dropped:
+            self._drop(subscription, source, taken.dropped)
+        for skipped in taken.skipped:
+            self._skip(subscription, source, skipped)
+        for delivery, died in taken.exhausted:
+            crashed = Crashed(f"its instance died while it held this event ({died} of its attempts)")
+            self.ended(delivery, crashed, timedelta(), self.serving.name)
+        if taken.held:
+            self._submit(taken.held)
 
     def accept_orphans(self, subscription: Subscription, source: Source, found: list[Claimed]) -> None:
         """Take in what was given to this instance and never arrived."""

@@ -1,8 +1,9 @@
 """Takes edits over while events flow: what loads serves the next event, what does not leaves everything as it was."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from evfn.clock import Clock
@@ -14,11 +15,9 @@ from evfn.listener import (
     Reloaded,
     ReloadEnded,
     Reloading,
-    TriggersChanged,
     TriggerState,
     Unbound,
     Warned,
-    Watched,
 )
 from evfn.project import MANIFEST, Reopen
 from evfn.services.dispatcher import Dispatcher
@@ -26,6 +25,7 @@ from evfn.services.file_watch import FileWatch
 from evfn.services.project_files import Changes, ProjectFiles
 from evfn.services.reload_batch import Batch
 from evfn.services.roster import LOAD_PATIENCE, Roster
+from evfn.services.served_triggers import ServedTriggers
 from evfn.trigger import Project, Trigger
 from evfn.workers.protocol import LoadFailed
 
@@ -53,7 +53,6 @@ class Reloader:
         self._definition = definition
         self._functions_dir = functions_dir
         self._listener = listener
-        self._on_added = on_added
         self._changed = asyncio.Event()
         self._files = ProjectFiles(functions_dir, definition)
         self._watch = (
@@ -62,6 +61,7 @@ class Reloader:
             else None
         )
         self._loading: dict[Dispatcher, asyncio.Task[None]] = {}
+        self._served = ServedTriggers(roster, listener, on_added, on_leaving=self._forget, on_left=self._ended)
         self._failed: dict[str, str] = {}
         self._refused: str | None = None
         self._problem: BaseException | None = None
@@ -92,6 +92,8 @@ class Reloader:
                 if self._problem is not None:
                     raise self._problem
                 self._changed.clear()
+                if self._served.outdated:
+                    await self._served.bring_in_line()
                 if self.asked:
                     await self._read_anew()
                 elif self._watch is not None:
@@ -103,6 +105,7 @@ class Reloader:
             for task in [watching, *self._loading.values()]:
                 task.cancel()
             await asyncio.gather(watching, *self._loading.values(), return_exceptions=True)
+            await self._served.close()
 
     async def run_once(self) -> None:
         """Look at all files once, and act on what changed."""
@@ -152,24 +155,8 @@ class Reloader:
             self._listener.tell(Reloaded((), {}))
         for warning in opened.warnings:
             self._listener.tell(Warned(warning))
-        before = self._roster.project
-        self._roster.define(self._within_the_lease(before, opened.project), opened.env_file)
-        wanted = {trigger.name: trigger for trigger in self._roster.project.triggers}
-        gone = [each for each in self._roster.dispatchers if not _same_kind(each.trigger, wanted)]
-        for dispatcher in gone:
-            self._cancel(dispatcher)
-            self._failed.pop(dispatcher.trigger.name, None)
-            await self._roster.remove(dispatcher)
-        added = [trigger for trigger in wanted.values() if self._roster.find(trigger.name) is None]
-        known = {trigger.name for trigger in before.triggers}
-        removed = tuple(name for name in known - wanted.keys())
-        if gone or added:
-            # Told before they can be ready: what is told of them counts from here on.
-            self._listener.tell(TriggersChanged(tuple(map(_watched, added)), removed))
-        for trigger in added:
-            await self._roster.add(trigger)
-        if added:
-            self._on_added()
+        self._roster.define(self._within_the_lease(self._roster.project, opened.project), opened.env_file)
+        await self._served.bring_in_line()
         return True
 
     def _within_the_lease(self, before: Project, project: Project) -> Project:
@@ -187,14 +174,14 @@ class Reloader:
         wanted = {trigger.name: trigger for trigger in self._roster.project.triggers}
         concerned = [
             (dispatcher, wanted[dispatcher.trigger.name])
-            for dispatcher in self._roster.dispatchers
+            for dispatcher in self._served.staying
             if dispatcher.trigger.enabled and concerns(dispatcher, wanted[dispatcher.trigger.name])
         ]
         batch = Batch(self._listener)
         for dispatcher, trigger in concerned:
             self._cancel(dispatcher)
             task = self._loading[dispatcher] = asyncio.create_task(self._exchange(dispatcher, trigger, batch))
-            task.add_done_callback(lambda done, dispatcher=dispatcher: self._loaded(dispatcher, done))  # type: ignore[misc]
+            task.add_done_callback(partial(self._loaded, dispatcher))
             await asyncio.wait([task], timeout=LOAD_PATIENCE)
         batch.close()
 
@@ -236,6 +223,11 @@ class Reloader:
                 await revision.discard()
             batch.end()
 
+    def _forget(self, dispatcher: Dispatcher) -> None:
+        """It leaves: nothing is loaded for it any more."""
+        self._cancel(dispatcher)
+        self._failed.pop(dispatcher.trigger.name, None)
+
     def _cancel(self, dispatcher: Dispatcher) -> None:
         task = self._loading.pop(dispatcher, None)
         if task is not None:
@@ -244,7 +236,10 @@ class Reloader:
     def _loaded(self, dispatcher: Dispatcher, done: "asyncio.Task[None]") -> None:
         if self._loading.get(dispatcher) is done:
             del self._loading[dispatcher]
-        self._changed.set()  # What the new code imports has to be watched from now on.
+        self._ended(done)
+
+    def _ended(self, done: "asyncio.Task[None]") -> None:
+        self._changed.set()  # What new code imports has to be watched from now on, and a name may be free.
         if not done.cancelled() and (error := done.exception()) is not None:
             self._problem = error
 
@@ -262,16 +257,6 @@ class Reloader:
                 lines = suggestion(path, self._functions_dir, names)
                 if lines is not None:
                     self._listener.tell(Unbound(path, lines))
-
-
-def _same_kind(trigger: Trigger, wanted: Mapping[str, Trigger]) -> bool:
-    """Whether it is still there, and neither was enabled nor disabled: a disabled one has no workers."""
-    now = wanted.get(trigger.name)
-    return now is not None and now.enabled == trigger.enabled
-
-
-def _watched(t: Trigger) -> Watched:
-    return Watched(t.name, t.topics, t.function, t.filter, t.emits, t.enabled)
 
 
 async def _for_ever() -> None:
