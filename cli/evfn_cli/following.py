@@ -178,7 +178,7 @@ class _Following:
         if not self._trace.listeners.on(self._topic):
             say_nobody(self._opened, self._topic)
         if self._trace.counts.waiting and not await is_running(connection, self._opened):
-            say("no instance is running: start one with evfn run")
+            say("no instance is running: start one with evfn run or evfn serve")
 
     def _broken(self) -> dict[str, str]:
         return {

@@ -105,7 +105,7 @@ def instances(found: dict[str, Any]) -> list[str]:
     """Who runs, in a line each for those of this folder, and one for all others."""
     running: dict[str, dict[str, Any]] = found["instances"]
     if not running:
-        return ["no instance is running: start one with evfn run"]
+        return ["no instance is running: start one with evfn run or evfn serve"]
     lines = []
     for each in running.values():
         if each["pid"] is not None:

@@ -335,6 +335,9 @@ class Instance:
         if self._lost:
             return
         self._lost = True
+        if self._ending.done():
+            # Told to finish what runs, it could not.
+            self._interrupted = sum(dispatcher.running for dispatcher in self.dispatchers)
         for dispatcher in self.dispatchers:
             dispatcher.abort()
         if not self._ending.done():

@@ -79,7 +79,7 @@ def said(process: "subprocess.Popen[str]", text: str) -> None:
 def test_without_an_instance_it_waits_for_one(project: Sandbox) -> None:
     """It says once what to start, and follows what that then does."""
     with waiting(project) as process:
-        said(process, "no instance is running: start one with evfn run")
+        said(process, "no instance is running: start one with evfn run or evfn serve")
         with project.running():
             out, err = process.communicate(timeout=20)
     assert process.returncode == 0

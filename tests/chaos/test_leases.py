@@ -319,6 +319,21 @@ def test_b19_an_instance_beats_as_long_as_it_drains(machines: Machines) -> None:
     assert [(run.machine, run.attempt) for run in machines.runs()] == [("one", 1)]
 
 
+def test_a_lease_that_is_lost_in_a_drain_is_no_completed_drain(machines: Machines) -> None:
+    """What still runs is killed, and the exit code says that it was not finished."""
+    machines.hold("one")
+    with machines.running("one") as one:
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        one.send(signal.SIGTERM)
+        wait_until(lambda: one.said("SIGTERM"), description="it drains")
+        machines.client.hdel("evfn:instances", *machines.leases())
+        assert one.process.wait(10) == 1
+    machines.let_go("one")
+    with machines.running("two"):
+        machines.wait_for_effects([1])
+
+
 def test_b20_a_second_signal_ends_the_drain_and_hands_over(machines: Machines) -> None:
     """The second SIGTERM, and any after it, aborts: what ran begins elsewhere as the same attempt, before the lease."""
     machines.project("workers: {max: 1}", lease=LONG)

@@ -98,4 +98,4 @@ def test_who_runs_is_told_where_nobody_does() -> None:
     """And how to start one."""
     status = found(heat=trigger())
     status["instances"] = {}
-    assert "no instance is running: start one with evfn run" in drawn(status)
+    assert "no instance is running: start one with evfn run or evfn serve" in drawn(status)
