@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
@@ -363,3 +364,36 @@ def test_jobs_are_seen_in_rq(machines: Machines) -> None:
         with pytest.raises(DuplicateJobError):
             queue.enqueue_call("evfn.jobs.invoke", job_id=failed, unique=True)
         client.close()
+
+
+def read_anew(jobs: Machine, times: int) -> bool:
+    return jobs.log.read_text().count("read anew") == times
+
+
+def test_f51_many_reloads_interrupt_nothing(machines: Machines) -> None:
+    """What runs is finished however often the project is read anew meanwhile, and also in the drain that follows."""
+    machines.hold("jobs")
+    with machines.running("instance"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        for count in (1, 2, 3):
+            jobs.send(signal.SIGHUP)
+            wait_until(partial(read_anew, jobs, count), description="it is read")
+        end(jobs.process)
+        wait_until(lambda: jobs.said("finishing what runs"), description="it drains")
+        machines.let_go("jobs")
+        assert jobs.process.wait(10) == 0
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def test_f51_a_drain_needs_no_server(machines: Machines) -> None:
+    """SIGTERM ends an RQ worker that waits for the server at once."""
+    with machines.rq_worker("jobs") as jobs:
+        machines.server.kill()
+        heard = ("could not connect", "the server is away")
+        wait_until(lambda: any(map(jobs.said, heard)), description="it has noticed")
+        end(jobs.process)
+        assert jobs.process.wait(10) == 0
+    machines.server.start()
