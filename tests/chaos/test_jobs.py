@@ -397,3 +397,20 @@ def test_f51_a_drain_needs_no_server(machines: Machines) -> None:
         end(jobs.process)
         assert jobs.process.wait(10) == 0
     machines.server.start()
+
+
+def test_f51_a_job_that_comes_too_late_leaves_nothing(machines: Machines) -> None:
+    """One whose delivery is settled, on a machine that would not run it either, writes no word to nobody."""
+    with machines.running("one"):
+        machines.emit(1)
+        with machines.rq_worker("jobs"):
+            machines.wait_for_effects([1])
+            settled(machines)
+        (job,) = machines.client.scan_iter("rq:job:*")
+        name = str(job).removeprefix("rq:job:")
+        manifest = machines.box.folder / "triggers.yaml"
+        manifest.write_text(manifest.read_text().replace("  slow:", "  older:"))
+        with machines.rq_worker("old") as old:
+            machines.client.rpush("rq:queue:evfn:sandbox", name)
+            wait_until(lambda: old.said("settled already"), description="it has had its turn")
+        assert not machines.client.exists("evfn:{work}:sandbox/slow:jobs")
