@@ -414,3 +414,16 @@ def test_f51_a_job_that_comes_too_late_leaves_nothing(machines: Machines) -> Non
             machines.client.rpush("rq:queue:evfn:sandbox", name)
             wait_until(lambda: old.said("settled already"), description="it has had its turn")
         assert not machines.client.exists("evfn:{work}:sandbox/slow:jobs")
+
+
+def test_f51_what_is_gone_from_its_stream_is_waited_for_no_longer(machines: Machines) -> None:
+    """Somebody deleted topic and group: deliveries that nobody can run take no place of those that come."""
+    machines.project("isolation: job, workers: {max: 1}")
+    with machines.running("one"):
+        machines.emit(1)
+        wait_until(lambda: machines.client.llen("rq:queue:evfn:sandbox") == 1, description="it is enqueued")
+        machines.client.delete("work")
+        machines.emit(2)
+        with machines.rq_worker("jobs"):
+            machines.wait_for_effects([2])
+            settled(machines)
