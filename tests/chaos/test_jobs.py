@@ -12,6 +12,7 @@ from subprocess import Popen
 import pytest
 import rq
 from redis import Redis
+from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError
 
 from chaos.machines import Machine, Machines, Run
@@ -55,6 +56,23 @@ def test_f51_a_killed_job_is_a_crash_known_at_once(machines: Machines) -> None:
         (run,) = machines.wait_for_runs(1)
         os.kill(horse_of(run), signal.SIGKILL)
         wait_until(lambda: one.said("ended by signal SIGKILL"), description="the cause is told")
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1, 2]
+
+
+def test_f51_a_job_that_rq_is_told_to_stop_is_a_crash_known_at_once(machines: Machines) -> None:
+    """Whoever stops a job by RQ's tools ends one attempt; the cause is told, and no lost machine is suspected."""
+    machines.hold("jobs")
+    with machines.running("one") as one, machines.rq_worker("jobs"):
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        client = Redis.from_url(machines.server.url)
+        (name,) = client.scan_iter("rq:job:*")
+        send_stop_job_command(client, name.decode().removeprefix("rq:job:"), serializer="json")
+        client.close()
+        wait_until(lambda: one.said("ended by RQ's command to stop it"), description="the cause is told")
         machines.let_go("jobs")
         machines.wait_for_effects([1])
         settled(machines)
