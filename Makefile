@@ -36,8 +36,8 @@ test-acl: $(STAMP) ## what asks something of a server once more, as the users th
 
 SECONDS ?= 60
 SEED ?=
-chaos: $(STAMP) ## a storm of SECONDS=60 over three instances: kills, stalls, partitions, outages; then the verdict
-	@cd tests && ../$(BIN)/python -m chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+chaos: $(STAMP) ## a storm of SECONDS=60 over three instances (JOBS=1: over jobs): kills, stalls, partitions, outages; then the verdict
+	@cd tests && ../$(BIN)/python -m chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs)
 
 check: $(STAMP) ## format, lint, types, import contracts; changes nothing
 	$(BIN)/ruff format --check

@@ -1,4 +1,4 @@
-"""Three instances of one project, each with a network of its own, a producer, and all that is known of each event."""
+"""Instances of one project, each with a network of its own, a producer, and all that is known of each event."""
 
 import contextlib
 import json
@@ -30,19 +30,10 @@ from proxy import FaultyProxy, InThread
 from sandbox import Sandbox, wait_until
 from servers import RealServer
 
-NAMES = ("one", "two", "three")
 LEASE = timedelta(seconds=2)
 HEAD = f"version: 1\nname: sandbox\nsettings: {{lease: {LEASE.total_seconds():g}s}}\n"
-RETRY = "retry: {attempts: 8, initial_delay: 100ms, max_delay: 1s}"
-TRIGGERS = f"""
-fast: {{topic: work, function: 'work:fast', emits: done.fast, start: earliest, workers: {{max: 1}}, {RETRY}}}
-slow: {{topic: work, function: 'work:slow', emits: done.slow, start: earliest, workers: {{max: 2}}, {RETRY}}}
-failing: {{topic: work, function: 'work:failing', emits: done.failing, start: earliest, workers: {{max: 1}}, {RETRY}}}
-crashing: {{topic: work, function: 'work:crashing', emits: done.crashing, start: earliest, timeout: 1s,
-  workers: {{max: 1}}, {RETRY}}}
-chained: {{topic: done.fast, function: 'work:chained', emits: done.chained, start: earliest,
-  workers: {{max: 1}}, {RETRY}}}
-"""
+ATTEMPTS = 8
+RETRY = f"retry: {{attempts: {ATTEMPTS}, initial_delay: 100ms, max_delay: 1s}}"
 FUNCTIONS = """
     import contextlib
     import os
@@ -86,17 +77,61 @@ FUNCTIONS = """
             yield result
             yield result
     """
-EFFECTS = {"fast": 1, "slow": 1, "failing": 1, "crashing": 1, "chained": 2}
-"""How many events each of the five emits for one."""
-PAUSE = 0.02
-"""Seconds between two events: a machine under attack must be able to keep up."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is run, and on which machines: the arguments of `evfn` for each by name. `effects` says how many events each
+    trigger emits for one; between two events are `pause` seconds: machines under attack must be able to keep up.
+    After a fault events flow again within `recovery` seconds."""
+
+    triggers: str
+    effects: Mapping[str, int]
+    machines: Mapping[str, Sequence[str]]
+    pause: float
+    recovery: float
+
+
+INSTANCE = ("run", "--no-reload")
+PROCESSES = Load(
+    f"""
+fast: {{topic: work, function: 'work:fast', emits: done.fast, start: earliest, workers: {{max: 1}}, {RETRY}}}
+slow: {{topic: work, function: 'work:slow', emits: done.slow, start: earliest, workers: {{max: 2}}, {RETRY}}}
+failing: {{topic: work, function: 'work:failing', emits: done.failing, start: earliest, workers: {{max: 1}}, {RETRY}}}
+crashing: {{topic: work, function: 'work:crashing', emits: done.crashing, start: earliest, timeout: 1s,
+  workers: {{max: 1}}, {RETRY}}}
+chained: {{topic: done.fast, function: 'work:chained', emits: done.chained, start: earliest,
+  workers: {{max: 1}}, {RETRY}}}
+""",
+    {"fast": 1, "slow": 1, "failing": 1, "crashing": 1, "chained": 2},
+    {"one": INSTANCE, "two": INSTANCE, "three": INSTANCE},
+    pause=0.02,
+    recovery=10.0 + LEASE.total_seconds(),
+)
+"""Three instances that run all themselves; evfn's promise is 10 s and the lease."""
+_RQ_WORKER = ("rq-worker", "--count", "2", "--drain-timeout", "2s")
+JOBS = Load(
+    "".join(
+        f"{name}: {{topic: work, function: 'work:{name}', emits: done.{name}, start: earliest, timeout: 2s,"
+        f" isolation: job, {RETRY}}}\n"
+        for name in ("fast", "failing", "crashing")
+    ),
+    {"fast": 1, "failing": 1, "crashing": 1},
+    {"one": INSTANCE, "two": INSTANCE, "jobs-one": _RQ_WORKER, "jobs-two": _RQ_WORKER},
+    pause=1.5,
+    recovery=40.0,
+)
+"""Two instances, and two machines that run their jobs. Who is cut off with a job loses a lease more, and processes of
+their own for each job take their time to work off what has waited."""
 
 
 @dataclass
 class Member:
-    """One machine: its way to the server, its state, and its instance, which is started again whenever it ends."""
+    """One machine: its way to the server, its state, and its instance (or what runs jobs), which is started again
+    whenever it ends."""
 
     name: str
+    arguments: Sequence[str]
     network: InThread
     state: Path
     process: "Popen[bytes] | None" = None
@@ -124,20 +159,22 @@ class Fleet:
     While `publishing` is held, no event is on its way to the server.
     """
 
-    def __init__(self, box: Sandbox, server: RealServer, draw: Random, command: Sequence[str]) -> None:
+    def __init__(self, box: Sandbox, server: RealServer, draw: Random, command: Sequence[str], load: Load) -> None:
         self.box = box
         self.server = server
         self.known = Known()
         self.publishing = threading.Lock()
         self.members: list[Member] = []
         self.past: list[dict[str, History]] = []
+        self.has_jobs = load is JOBS
         self.events: set[int] = set()
         self._draw = draw
         self._command = command
+        self._load = load
         self._numbers = count()
         self._stop = threading.Event()
         self._log = box.folder / "instances.log"
-        box.manifest(TRIGGERS, head=HEAD)
+        box.manifest(load.triggers, head=HEAD)
         box.function("work", FUNCTIONS)
         self.lead_to(server)
 
@@ -145,11 +182,11 @@ class Fleet:
     def running(self) -> Iterator[None]:
         """All machines, and the producer."""
         with ExitStack() as stack:
-            for name in NAMES:
+            for name, arguments in self._load.machines.items():
                 network = stack.enter_context(FaultyProxy(self.server.path, tcp=True).in_thread())
                 state = self.box.folder / name
                 state.mkdir()
-                self.members.append(Member(name, network, state))
+                self.members.append(Member(name, arguments, network, state))
             threads = [threading.Thread(target=self._keep, args=(member,), daemon=True) for member in self.members]
             threads.append(threading.Thread(target=self._produce, daemon=True))
             for thread in threads:
@@ -237,11 +274,19 @@ class Fleet:
         triggers = json.loads(self.box.evfn("status", "--json").stdout)["triggers"].values()
         return sum(each["dropped"] for each in triggers)
 
+    def left_of_jobs(self) -> list[str]:
+        """Keys that should have gone with the last settlement, or by themselves once RQ has worked off its queue."""
+        with self.client() as client, contextlib.suppress(AssertionError):
+            wait_until(lambda: not _left(client), description="nothing is left")
+            return []
+        with self.client() as client:
+            return _left(client)
+
     def histories(self) -> dict[str, History]:
         """What is to be judged, by trigger."""
         runs = self._runs()
         result: dict[str, History] = {}
-        for trigger, times in EFFECTS.items():
+        for trigger, times in self._load.effects.items():
             effects = self._effects(trigger)
             accepted, doubtful = self.known.accepted, self.known.doubtful
             if trigger == "chained":
@@ -287,7 +332,7 @@ class Fleet:
         with self._log.open("ab") as log:
             while not self._stop.is_set():
                 member.process = Popen(
-                    [*self._command, "run", "--no-reload", "--state", str(member.state), "--redis", member.proxy.url],
+                    [*self._command, *member.arguments, "--state", str(member.state), "--redis", member.proxy.url],
                     cwd=self.box.folder,
                     env=self.box.environment,
                     stdout=log,
@@ -311,7 +356,7 @@ class Fleet:
         while not self._stop.is_set():
             server = self.server
             with Client(server.url, deadline=timedelta(milliseconds=300)) as client:
-                while self.server is server and not self._stop.wait(PAUSE):
+                while self.server is server and not self._stop.wait(self._load.pause):
                     with self.publishing:
                         if self.server is server:
                             self._publish(client)
@@ -339,6 +384,14 @@ class Fleet:
     def processes(self) -> list[int]:
         """Every process of every instance: dispatchers, templates, workers."""
         return self.box.processes()
+
+
+def _left(client: redis.Redis) -> list[str]:
+    """RQ itself sees to the jobs that it lists as started: of one that was cut off from it, it learns after a while."""
+    mailboxes = [name.decode() for name in client.scan_iter("evfn:*:jobs")]
+    kept = {name.decode() for name in client.scan_iter("rq:job:*") if client.ttl(name) == -1}
+    started = cast("list[bytes]", client.zrange("rq:wip:evfn:sandbox", 0, -1))
+    return mailboxes + sorted(kept - {f"rq:job:{each.decode().partition(':')[0]}" for each in started})
 
 
 def evfn() -> list[str]:

@@ -122,6 +122,9 @@ class Nemeses:
             "the server loses all data": (1, self.flush),
             "failover to a replica that lags": (1, self.fail_over),
         }
+        if self.fleet.has_jobs:
+            found["RQ's keys are lost"] = (4, self.lose_jobs)
+            found["SIGHUP to a machine"] = (4, self.reload)
         if self.ground.has_clock:
             found["the server's clock jumps"] = (4, self.set_clock)
         if self.ground.mounts:
@@ -156,6 +159,10 @@ class Nemeses:
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
+
+    def reload(self) -> None:
+        """An instance ends by it, what runs jobs reads the project anew."""
+        self._signal(signal.SIGHUP)
 
     def kill_any(self) -> None:
         if (pid := self._any()) is not None:
@@ -258,6 +265,11 @@ class Nemeses:
             self.fleet.set_aside()
             self.ground.server.command("FLUSHALL")
             self.fleet.begin_anew()
+
+    def lose_jobs(self) -> None:
+        with self.fleet.client() as client, contextlib.suppress(redis.RedisError):
+            for name in client.scan_iter("rq:*"):
+                client.delete(name)
 
     def set_clock(self) -> None:
         self.ground.set_clock(self.draw.choice([-2, -1, 0, 1, 2]))

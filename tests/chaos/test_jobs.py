@@ -5,12 +5,14 @@ import os
 import pickle
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 import rq
 from redis import Redis
+from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError
 
 from chaos.machines import Machine, Machines, Run
@@ -54,6 +56,23 @@ def test_f51_a_killed_job_is_a_crash_known_at_once(machines: Machines) -> None:
         (run,) = machines.wait_for_runs(1)
         os.kill(horse_of(run), signal.SIGKILL)
         wait_until(lambda: one.said("ended by signal SIGKILL"), description="the cause is told")
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1, 2]
+
+
+def test_f51_a_job_that_rq_is_told_to_stop_is_a_crash_known_at_once(machines: Machines) -> None:
+    """Whoever stops a job by RQ's tools ends one attempt; the cause is told, and no lost machine is suspected."""
+    machines.hold("jobs")
+    with machines.running("one") as one, machines.rq_worker("jobs"):
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        client = Redis.from_url(machines.server.url)
+        (name,) = client.scan_iter("rq:job:*")
+        send_stop_job_command(client, name.decode().removeprefix("rq:job:"), serializer="json")
+        client.close()
+        wait_until(lambda: one.said("ended by RQ's command to stop it"), description="the cause is told")
         machines.let_go("jobs")
         machines.wait_for_effects([1])
         settled(machines)
@@ -363,3 +382,66 @@ def test_jobs_are_seen_in_rq(machines: Machines) -> None:
         with pytest.raises(DuplicateJobError):
             queue.enqueue_call("evfn.jobs.invoke", job_id=failed, unique=True)
         client.close()
+
+
+def read_anew(jobs: Machine, times: int) -> bool:
+    return jobs.log.read_text().count("read anew") == times
+
+
+def test_f51_many_reloads_interrupt_nothing(machines: Machines) -> None:
+    """What runs is finished however often the project is read anew meanwhile, and also in the drain that follows."""
+    machines.hold("jobs")
+    with machines.running("instance"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        for count in (1, 2, 3):
+            jobs.send(signal.SIGHUP)
+            wait_until(partial(read_anew, jobs, count), description="it is read")
+        end(jobs.process)
+        wait_until(lambda: jobs.said("finishing what runs"), description="it drains")
+        machines.let_go("jobs")
+        assert jobs.process.wait(10) == 0
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1]
+
+
+def test_f51_a_drain_needs_no_server(machines: Machines) -> None:
+    """SIGTERM ends an RQ worker that waits for the server at once."""
+    with machines.rq_worker("jobs") as jobs:
+        machines.server.kill()
+        heard = ("could not connect", "the server is away")
+        wait_until(lambda: any(map(jobs.said, heard)), description="it has noticed")
+        end(jobs.process)
+        assert jobs.process.wait(10) == 0
+    machines.server.start()
+
+
+def test_f51_a_job_that_comes_too_late_leaves_nothing(machines: Machines) -> None:
+    """One whose delivery is settled, on a machine that would not run it either, writes no word to nobody."""
+    with machines.running("one"):
+        machines.emit(1)
+        with machines.rq_worker("jobs"):
+            machines.wait_for_effects([1])
+            settled(machines)
+        (job,) = machines.client.scan_iter("rq:job:*")
+        name = str(job).removeprefix("rq:job:")
+        manifest = machines.box.folder / "triggers.yaml"
+        manifest.write_text(manifest.read_text().replace("  slow:", "  older:"))
+        with machines.rq_worker("old") as old:
+            machines.client.rpush("rq:queue:evfn:sandbox", name)
+            wait_until(lambda: old.said("settled already"), description="it has had its turn")
+        assert not machines.client.exists("evfn:{work}:sandbox/slow:jobs")
+
+
+def test_f51_what_is_gone_from_its_stream_is_waited_for_no_longer(machines: Machines) -> None:
+    """Somebody deleted topic and group: deliveries that nobody can run take no place of those that come."""
+    machines.project("isolation: job, workers: {max: 1}")
+    with machines.running("one"):
+        machines.emit(1)
+        wait_until(lambda: machines.client.llen("rq:queue:evfn:sandbox") == 1, description="it is enqueued")
+        machines.client.delete("work")
+        machines.emit(2)
+        with machines.rq_worker("jobs"):
+            machines.wait_for_effects([2])
+            settled(machines)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chaos import wrong_build
-from chaos.fleet import evfn
+from chaos.fleet import JOBS, evfn
 from chaos.storm import storm
 
 SEED = 20261124
@@ -27,6 +27,18 @@ def test_f8_a_brief_storm_breaks_no_promise(tmp_path: Path) -> None:
     assert report.kept, str(report)
     assert report.events > 100
     assert sum(report.faults.values()) > 3
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [5, 11])
+def test_f51_a_storm_over_jobs_breaks_no_promise(tmp_path: Path, seed: int) -> None:
+    """Two instances, and two machines that run their jobs: every event has its effect once, no attempt is one too many,
+    and nothing is left of any job."""
+    report = storm(tmp_path, 50, seed, evfn(), load=JOBS)
+    assert report.kept, str(report)
+    assert report.events > 20
+    assert sum(report.faults.values()) > 10
 
 
 @pytest.mark.storm

@@ -10,8 +10,10 @@ from enum import Enum
 
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
+from evfn.broker.refusal import GroupGone
 from evfn.broker.scripts import Script
 from evfn.broker.source import Source
+from evfn.errors import BrokerError
 
 TAKE_JOB = Script("take_job", "stream", "jobs")
 BEAT_JOB = Script("beat_job", "jobs")
@@ -91,6 +93,14 @@ class Mailboxes:
             by, beats, begun, report, refusal = flat[at : at + len(_FIELDS)]
             found.append(Mailbox(_text(by), int(beats or 0), begun is not None, report, _text(refusal)))
         return found
+
+    async def can_be_taken(self, runs: Sequence[Run]) -> list[bool]:
+        """Whether each is pending, for whomever: to what is not no job would come."""
+        asked = [("XPENDING", self._streams[run.source], self._group, run.entry_id, run.entry_id, 1) for run in runs]
+        replies = await self._connection.pipeline(asked)
+        return [
+            not isinstance(reply, GroupGone) and (isinstance(reply, BrokerError) or bool(reply)) for reply in replies
+        ]
 
 
 def _text(value: bytes | None) -> str:

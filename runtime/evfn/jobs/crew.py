@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 
 from evfn.broker.connection import later
 from evfn.broker.rq_client import FAILURES, rq_client
@@ -51,6 +52,7 @@ class Crew:
         self._tell = tell
         self._reopen = reopen
         self._members: dict[int, str] = {}
+        self._leaving: set[int] = set()
         self._deaths = 0
 
     def run(self) -> Ended:
@@ -93,11 +95,11 @@ class Crew:
             self._tell(Noted(f"SIGHUP: the project cannot be used as it is now, all stays as it was: {error}"))
             return
         self._tell(Noted("SIGHUP: the project is read anew", grave=False))
-        self._signal(signal.SIGTERM)
+        self._finish()
 
     def _stop(self, cause: signal.Signals) -> Ended:
         self._tell(Noted(f"{cause.name}: finishing what runs", grave=False))
-        self._signal(signal.SIGTERM)
+        self._finish()
         deadline = time.monotonic() + self._drain.total_seconds()
         aborted: signal.Signals | None = None
         while self._members:
@@ -135,12 +137,18 @@ class Crew:
             if kinship.die_with_parent(parent, signal.SIGTERM):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGTERM, _leave)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
                 _serve(self._home, queue, self._tell)
                 code = 0
         finally:
             os._exit(code)
+
+    def _finish(self) -> None:
+        """Each ends with what it runs. Those that know it already are not told twice: that would end what they run."""
+        for pid in self._members.keys() - self._leaving:
+            os.kill(pid, signal.SIGTERM)
+        self._leaving.update(self._members)
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._members:
@@ -155,6 +163,7 @@ class Crew:
                 code = os.waitstatus_to_exitcode(status)
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 ended.append((self._members.pop(pid), how))
+                self._leaving.discard(pid)
         return ended
 
 
@@ -163,15 +172,23 @@ def _serve(home: Home, queue: str, tell: Callable[[Told], None]) -> None:
     connection = rq_client(parse(home.server))
     tries = 0
     while True:
+        worker: JobWorker | None = None
         try:
             worker = JobWorker(queue, home, connection, tell)
             worker.work(logging_level=None)
-        except FAILURES as error:
-            if tries == 0:
-                tell(Noted(f"the server is away: {' '.join(str(error).split())[:200]}; trying until it is back"))
-        else:
             tries = 0
-            if worker.stop_asked:
-                return
+        except FAILURES as error:
+            if tries == 0 and not (worker is not None and worker.stop_asked):
+                tell(Noted(f"the server is away: {' '.join(str(error).split())[:200]}; trying until it is back"))
+        finally:
+            # The worker that is over would hear the signal for itself alone.
+            signal.signal(signal.SIGTERM, _leave)
+        if worker is not None and worker.stop_asked:
+            return
         time.sleep(later(tries, 0.5).total_seconds())
         tries += 1
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM where nothing runs and nothing is fetched."""
+    os._exit(0)

@@ -71,15 +71,15 @@ class Horse:
 
     async def _run(self, boxes: Mailboxes) -> Ran:
         run = self._job.run
-        try:
-            trigger = self._home.trigger(self._job)
-        except ValueError as error:
-            return await self._refuse(boxes, "", str(error))
         taken = await self._patiently(lambda: boxes.take(run, self._me))
         if taken is Untaken.GONE:
             return Ran(True, "its event is settled already: nothing to do")
         if taken is Untaken.TAKEN:
             return Ran(True, "another job runs it already: nothing to do")
+        try:
+            trigger = self._home.trigger(self._job)
+        except ValueError as error:
+            return await self._refuse(boxes, str(error))
         beating = asyncio.create_task(self._beat(boxes))
         try:
             delivery = None if isinstance(taken, Untaken) else _delivery(self._job, taken)
@@ -110,7 +110,7 @@ class Horse:
                 await self._patiently(lambda: boxes.reset(run, self._me, refusal=self._here("it was stopped")))
                 return Ran(False, "stopped before the function was called")
             if isinstance(loaded, Broken):
-                return await self._refuse(boxes, self._me, f"the function does not load: {loaded.message}")
+                return await self._refuse(boxes, f"the function does not load: {loaded.message}")
             if loaded.revision != self._job.revision:
                 here = f"revision {loaded.revision} runs here, the dispatcher has {self._job.revision}"
                 self._tell(Noted(f"{trigger.name}: {here}"))
@@ -135,9 +135,9 @@ class Horse:
             return Ran(False, "it was given up for dead while it ran: what it did is not settled")
         return _told(outcome, elapsed)
 
-    async def _refuse(self, boxes: Mailboxes, me: str, why: str) -> Ran:
-        """Leave it to another machine, or to a later time; the dispatcher says why."""
-        await self._patiently(lambda: boxes.reset(self._job.run, me, refusal=self._here(why)))
+    async def _refuse(self, boxes: Mailboxes, why: str) -> Ran:
+        """Leave what was taken to another machine, or to a later time; the dispatcher says why."""
+        await self._patiently(lambda: boxes.reset(self._job.run, self._me, refusal=self._here(why)))
         return Ran(False, why)
 
     async def _beat(self, boxes: Mailboxes) -> None:

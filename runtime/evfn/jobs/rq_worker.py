@@ -144,9 +144,15 @@ class JobWorker(rq.Worker):
     # --- in the worker, when a horse was killed ----------------------------------------------------------------------
 
     def handle_work_horse_killed(self, job: rq.job.Job, retpid: Any, ret_val: Any, rusage: Any) -> None:
-        """Tell the dispatcher at once, instead of when its beats stand still for a lease."""
         code = os.waitstatus_to_exitcode(ret_val)
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._died(job, f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}", code)
+
+    def _handle_stopped_job(self, job: rq.job.Job, queue: rq.Queue, execution: Execution) -> None:
+        self._died(job, "RQ's command to stop it")
+        super()._handle_stopped_job(job, queue, execution)
+
+    def _died(self, job: rq.job.Job, how: str, code: int | None = None) -> None:
+        """Tell the dispatcher at once, instead of when its beats stand still for a lease."""
         mine = _accepted(job)
         self._tell(Over(mine, False, f"its process was ended by {how}"))
         try:

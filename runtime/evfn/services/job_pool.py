@@ -179,7 +179,7 @@ class JobPool:
     async def _look(self) -> None:
         new: list[_Watched] = []
         overdue: list[_Watched] = []
-        for boxes, group in self._by_pair():
+        for boxes, group in _by_pair(self._watched.values()):
             for watched, box in zip(group, await boxes.read([each.run for each in group]), strict=True):
                 if watched.held not in self._watched:
                     continue  # Let go of meanwhile.
@@ -187,15 +187,21 @@ class JobPool:
                     (overdue if watched.again else new).append(watched)
         if new:
             await self._enqueue(new, self._queue.enqueue)
-        if overdue:
-            await self._enqueue(overdue, self._queue.enqueue_again)
+        if overdue and (runnable := await self._without_gone(overdue)):
+            await self._enqueue(runnable, self._queue.enqueue_again)
         await self._look_for_workers()
 
-    def _by_pair(self) -> list[tuple[Mailboxes, list[_Watched]]]:
-        pairs: dict[Mailboxes, list[_Watched]] = {}
-        for each in self._watched.values():
-            pairs.setdefault(each.held.subscription.group.mailboxes, []).append(each)
-        return list(pairs.items())
+    async def _without_gone(self, some: Iterable[_Watched]) -> list[_Watched]:
+        """Those that a job can still take. What is off its group's list, for somebody deleted stream or group, is let
+        go of: it would be waited for in vain."""
+        found: list[_Watched] = []
+        for boxes, group in _by_pair(some):
+            for watched, takes in zip(group, await boxes.can_be_taken([each.run for each in group]), strict=True):
+                if takes:
+                    found.append(watched)
+                elif self._watched.pop(watched.held, None) is not None:
+                    self._owner.released([watched.held])
+        return found
 
     async def _judge(self, boxes: Mailboxes, watched: _Watched, box: Mailbox) -> bool:
         """Whether a job has to be enqueued. What has ended is told."""
@@ -295,3 +301,10 @@ class JobPool:
         if text not in self._said:
             self._said.add(text)
             settling.warn(self._listener, self._trigger.name, text)
+
+
+def _by_pair(some: Iterable[_Watched]) -> list[tuple[Mailboxes, list[_Watched]]]:
+    pairs: dict[Mailboxes, list[_Watched]] = {}
+    for each in some:
+        pairs.setdefault(each.held.subscription.group.mailboxes, []).append(each)
+    return list(pairs.items())
