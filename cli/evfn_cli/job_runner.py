@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
@@ -10,7 +12,7 @@ from evfn.clock import SystemClock
 from evfn.errors import UsageError
 from evfn.jobs.crew import Crew, Ended
 from evfn.jobs.home import Home
-from evfn.manifest import duration
+from evfn.jobs.told import Noted
 from evfn.nearest import did_you_mean
 from evfn.project import Location, OpenedProject
 from evfn.trigger import Isolation, Project
@@ -21,30 +23,50 @@ from evfn_cli.render import escape, say
 from evfn_cli.server import ready
 
 
-def run_jobs(opened: Opened, queues: Sequence[str], count: int, drain: str, *, as_json: bool) -> Ended:
-    """Until a signal; whether what ran was finished then.
+class JobRunner:
+    """RQ workers of one project, `count` for each of the `named` queues, or of all that its triggers use."""
 
-    Raises UsageError for what cannot be served, BrokerError where the server cannot be used.
-    """
-    try:
-        patience = duration.parse(drain)
-    except ValueError as error:
-        raise UsageError(f"--drain-timeout: {escape(str(error))}") from error
-    chosen = _queues(opened.project, queues)
-    location = opened.location
-    url = _server(location)
-    asyncio.run(_ready(url))
+    def __init__(self, opened: Opened, named: Sequence[str], count: int, *, as_json: bool) -> None:
+        self._opened = opened
+        self._named = named
+        self._count = count
+        self._log = JobLog(opened.location.folder, as_json=as_json)
+        self._url = ""
 
-    def home(defined: OpenedProject) -> Home:
+    def run(self, drain: timedelta) -> Ended:
+        """Until a signal; whether what ran was finished then, within that time.
+
+        Raises UsageError for what cannot be served, BrokerError where the server cannot be used.
+        """
+        queues = _queues(self._opened.project, self._named)
+        self._url = _server(self._opened.location)
+        home = self._home(self._opened.definition)
+        asyncio.run(self._wait_for_server())
+        self._log.ready(home.project.name, mask(self._url), queues, self._count)
+        ended = Crew(home, queues * self._count, drain, self._log.tell, self._reopen).run()
+        self._log.stopped(finished=ended.finished)
+        return ended
+
+    def _reopen(self) -> tuple[Home, list[str]]:
+        read, first = reopen(self._opened.location), self._opened.project
+        if (read.project.name, read.project.settings) != (first.name, first.settings):
+            self._log.tell(Noted("a new name, or new settings, take effect when evfn rq-worker is started again"))
+        project = replace(read.project, name=first.name, settings=first.settings)
+        return self._home(replace(read, project=project)), _queues(project, self._named) * self._count
+
+    def _home(self, defined: OpenedProject) -> Home:
         # Jobs that began before a reload end on the values of then.
-        log.masks = log.masks.joined(masks(defined.project, os.environ, defined.env_file, {"server": url}))
-        return Home(defined.project, defined.env_file, location.folder, location.functions, url)
+        found = masks(defined.project, os.environ, defined.env_file, {"server": self._url})
+        self._log.masks = self._log.masks.joined(found)
+        place = self._opened.location
+        return Home(defined.project, defined.env_file, place.folder, place.functions, self._url)
 
-    log = JobLog(location.folder, as_json=as_json)
-    first = home(opened.definition)
-    log.ready(chosen, count)
-    members = [name for name in chosen for _ in range(count)]
-    return Crew(first, members, patience, log.tell, lambda: home(reopen(location))).run()
+    async def _wait_for_server(self) -> None:
+        connection = await Connection.open(self._url, clock=SystemClock())
+        try:
+            await ready(connection, tell=lambda text: self._log.tell(Noted(text)))
+        finally:
+            await connection.close()
 
 
 def _queues(project: Project, named: Sequence[str]) -> list[str]:
@@ -72,11 +94,3 @@ def _server(location: Location) -> str:
         )
     say("server: embedded, that of the instance running in this project")
     return running
-
-
-async def _ready(url: str) -> None:
-    connection = await Connection.open(url, clock=SystemClock())
-    try:
-        await ready(connection)
-    finally:
-        await connection.close()

@@ -76,15 +76,22 @@ EVENTS = {
         "warning", "HTTP requests that were none, or too large or too slow", ("status", "problem", "count")
     ),
     "request_failed": Kind("error", "an HTTP request met an error of evfn's own", ("path", "error")),
-    "jobs_awaited": Kind("info", "`evfn rq-worker` waits for jobs", ("queues", "count")),
-    "job_began": Kind("info", "a job was taken from its queue", ("trigger", "topic", "attempt", "job")),
+    "jobs_awaited": Kind(
+        "info",
+        "`evfn rq-worker` waits for jobs, so many at a time from each queue",
+        ("project", "server", "version", "queues", "count"),
+    ),
+    "job_began": Kind("info", "a job was taken from its queue", ("trigger", "topic", "entry", "attempt", "job")),
     "job_over": Kind(
         "info, or warning",
         "a job is over; an instance settles its event",
-        ("trigger", "topic", "attempt", "job", "text"),
+        ("trigger", "topic", "entry", "attempt", "job", "text"),
     ),
     "job_refused": Kind(
         "warning", "something in the queue is no job of evfn; nothing of it was run", ("job", "problem")
+    ),
+    "jobs_stopped": Kind(
+        "info, or warning", "all RQ workers have ended; not `finished` where a job was ended", ("finished",)
     ),
     "jobs_noted": Kind("info, or warning", "something else that a person should know of the RQ workers", ("text",)),
     "lines_lost": Kind("warning", "nobody took these lines for too long", ("count",)),
@@ -110,9 +117,11 @@ FIELDS = {
     "emits": "the topics it may emit to",
     "emitted": "how many events it emitted",
     "enabled": "false: its events wait",
+    "entry": "the delivery: an id of the topic, or of the trigger's inbox for retries",
     "error": "an object: `type`, `message`, and `traceback` on a first and a last attempt",
     "file": "within the project",
     "filter": "the trigger's condition",
+    "finished": "true or false",
     "function": "`module:name`",
     "instance": "its id, anew with every lease",
     "interrupted": "how many were killed; no attempt is burnt",

@@ -327,7 +327,11 @@ def test_f51_sighup_reads_the_project_anew(machines: Machines) -> None:
         machines.box.function("slow", "def run(event):\n    note(os.environ['NEW'])\n    return event.data['n']\n")
         machines.emit(2)
         machines.wait_for_effects([1, 2])
-    assert machines.box.notes()[-1] == "1"
+        manifest.write_text(good.replace("isolation: job", "isolation: job, workers: {queue: heavier}"))
+        jobs.send(signal.SIGHUP)
+        wait_until(lambda: machines.client.scard("rq:workers:heavier") == 1, description="the new queue is served")
+        wait_until(lambda: machines.client.scard("rq:workers:evfn:sandbox") == 0, description="the old one is not")
+    assert "1" in machines.box.notes()
 
 
 def test_f51_what_is_not_finished_in_time_runs_elsewhere(machines: Machines) -> None:

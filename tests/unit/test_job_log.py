@@ -36,16 +36,17 @@ TOLD: list[Told] = [
 def printed(capfdbinary: pytest.CaptureFixture[bytes], *, as_json: bool) -> list[str]:
     log = JobLog(Path("/p"), as_json=as_json)
     log.masks = Masks(["hunter22"])
-    log.ready(["shop", "heavy"], 2)
+    log.ready("shop", "redis://db", ["shop", "heavy"], 2)
     for told in TOLD:
         log.tell(told)
+    log.stopped(finished=True)
     return capfdbinary.readouterr().out.decode().splitlines()
 
 
 def test_json_lines_have_the_documented_fields(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """One object a line, secrets masked, nothing that a terminal would obey."""
     lines = printed(capfdbinary, as_json=True)
-    assert len(lines) == len(TOLD) + 1
+    assert len(lines) == len(TOLD) + 2
     for raw in lines:
         line = json.loads(raw)
         kind = EVENTS[line["event"]]

@@ -106,7 +106,7 @@ def test_every_line_is_one_that_is_documented() -> None:
         fields = line.keys() - {"event"}
         assert set(kind.always) <= fields <= {*kind.always, *kind.perhaps}, line
         seen.add(line["event"])
-    jobs = {"jobs_awaited", "job_began", "job_over", "job_refused", "jobs_noted"}
+    jobs = {"jobs_awaited", "jobs_stopped", "job_began", "job_over", "job_refused", "jobs_noted"}
     elsewhere = {"listening", "request_refused", "request_failed", "lines_lost", "failed"} | jobs
     assert seen | elsewhere == set(EVENTS)
     for raw in told.raw:

@@ -52,11 +52,18 @@ def command(context: click.Context, *, queues: tuple[str, ...], count: int, drai
     are imported for every job.
     """
     # What runs is imported only now: `evfn rq-worker --help` needs none of it.
-    from evfn_cli.job_runner import run_jobs
+    from evfn.errors import UsageError
+    from evfn.manifest import duration
+    from evfn_cli.job_runner import JobRunner
     from evfn_cli.opened import open_project
+    from evfn_cli.render import escape
 
     as_json = form == "json" if form is not None else not sys.stdout.isatty()
-    ended = run_jobs(open_project(context), queues, count, drain, as_json=as_json)
+    try:
+        patience = duration.parse(drain)
+    except ValueError as error:
+        raise UsageError(f"--drain-timeout: {escape(str(error))}") from error
+    ended = JobRunner(open_project(context), queues, count, as_json=as_json).run(patience)
     if ended.by is not None:
         import signal
 

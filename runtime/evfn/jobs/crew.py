@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +36,7 @@ class Ended:
 class Crew:
     """One process for each of `queues`; a queue may be there several times.
 
-    `reopen` reads the project anew, for SIGHUP. Raises UsageError with every mistake.
+    `reopen` reads the project anew, and which queues there are then, for SIGHUP. Raises UsageError with every mistake.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Crew:
         queues: Sequence[str],
         drain: timedelta,
         tell: Callable[[Told], None],
-        reopen: Callable[[], Home],
+        reopen: Callable[[], tuple[Home, Sequence[str]]],
     ) -> None:
         self._home = home
         self._queues = queues
@@ -68,14 +69,12 @@ class Crew:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _work(self) -> signal.Signals:
-        missing: list[str] = []
         while True:
-            pause = later(self._deaths, 1.0).total_seconds() if missing else 60.0
-            heard = signal.sigtimedwait(_HEARD, pause)
-            if heard is None and missing:
-                for queue in missing:
-                    self._start(queue)
-                missing.clear()
+            missing = (Counter(self._queues) - Counter(self._members.values())).elements()
+            queue = next(missing, None)
+            heard = signal.sigtimedwait(_HEARD, later(self._deaths, 1.0).total_seconds() if queue else 60.0)
+            if heard is None and queue is not None:
+                self._start(queue)
             number = signal.Signals(heard.si_signo) if heard is not None else None
             if number in _STOPS:
                 return number
@@ -85,16 +84,17 @@ class Crew:
                 if how != _DRAINED:
                     self._deaths += 1
                     self._tell(Noted(f"an RQ worker of queue {queue} ended ({how}); another takes its place"))
-                missing.append(queue)
 
     def _renew(self) -> None:
         """Each finishes what it runs, and another follows it, which knows the project as it is defined by now."""
         try:
-            self._home = self._reopen()
+            self._home, self._queues = self._reopen()
         except EvfnError as error:
             self._tell(Noted(f"SIGHUP: the project cannot be used as it is now, all stays as it was: {error}"))
             return
-        self._tell(Noted("SIGHUP: the project is read anew", grave=False))
+        self._tell(
+            Noted(f"SIGHUP: the project is read anew; queues: {', '.join(sorted(set(self._queues)))}", grave=False)
+        )
         self._finish()
 
     def _stop(self, cause: signal.Signals) -> Ended:
