@@ -187,19 +187,53 @@ def test_f51_jobs_outlast_a_restart_of_the_server(machines: Machines) -> None:
     assert attempts(machines, 1) == [1]
 
 
+Value = bytes | bytearray | memoryview | str | int | float
+JOB = Job(
+    project="sandbox",
+    key_prefix="",
+    trigger="slow",
+    topic="work",
+    source=Source.TOPIC,
+    entry="1-0",
+    attempt=1,
+    lease_ms=1000,
+    revision="r",
+)
+
+
+@pytest.mark.parametrize("left", [{"status": "failed"}, {"created_at": "yesterday"}, {"status": "?", "data": "?"}])
+def test_f51_what_is_left_of_a_job_does_not_keep_its_delivery_from_running(
+    machines: Machines, left: dict[Value, Value]
+) -> None:
+    """RQ writes to jobs that were deleted or evicted meanwhile; such a part of one makes way for the whole."""
+    queue = JobQueue(machines.server.url, "evfn:sandbox")
+    for enqueue in (queue.enqueue, queue.enqueue_again):
+        machines.client.delete(f"rq:job:{JOB.id}", "rq:queue:evfn:sandbox")
+        machines.client.hset(f"rq:job:{JOB.id}", mapping=left)
+        enqueue([JOB])
+        assert machines.client.lrange("rq:queue:evfn:sandbox", 0, -1) == [JOB.id]
+        assert machines.client.hget(f"rq:job:{JOB.id}", "description") == JOB.description
+    queue.close()
+
+
+def test_f51_a_job_that_the_server_refuses_says_so(machines: Machines) -> None:
+    """Where the password has changed under an RQ worker, its jobs cannot begin: they say why, and run once they can."""
+    with machines.running("one"), machines.rq_worker("jobs") as jobs:
+        machines.emit(1)
+        machines.wait_for_effects([1])
+        machines.client.config_set("requirepass", "another")
+        machines.emit(2)
+        wait_until(lambda: jobs.said("not begun"), description="it says so")
+        assert jobs.said("uthentication required")
+        machines.client.config_set("requirepass", "")
+        machines.wait_for_effects([1, 2])
+        settled(machines)
+    assert attempts(machines, 2) == [1]
+
+
 def test_f51_two_dispatchers_enqueue_a_delivery_once(machines: Machines) -> None:
     """Its job has the same id for both; one that has ended does not stand in the way of the next."""
-    job = Job(
-        project="sandbox",
-        key_prefix="",
-        trigger="slow",
-        topic="work",
-        source=Source.TOPIC,
-        entry="1-0",
-        attempt=1,
-        lease_ms=1000,
-        revision="r",
-    )
+    job = JOB
     queues = [JobQueue(machines.server.url, "evfn:sandbox") for _ in range(2)]
     for queue in queues:
         queue.enqueue([job])
@@ -211,9 +245,6 @@ def test_f51_two_dispatchers_enqueue_a_delivery_once(machines: Machines) -> None
         queue.enqueue([job])
         queue.close()
     assert machines.client.lrange("rq:queue:evfn:sandbox", 0, -1) == [job.id]
-
-
-Value = bytes | bytearray | memoryview | str | int | float
 
 
 class Trap:

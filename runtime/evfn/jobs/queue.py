@@ -72,16 +72,23 @@ class JobQueue:
 
     def _is_over(self, job: Job) -> bool:
         """What ran before is shown for a while; its id must not keep the same delivery from running again."""
-        found = self._queue.fetch_job(job.id)
-        return found is not None and found.get_status(refresh=False) not in _UNDER_WAY
+        found = self._find(job)
+        return found is None or found.get_status(refresh=False) not in _UNDER_WAY
 
     def _waits(self, job: Job) -> bool:
-        found = self._queue.fetch_job(job.id)
-        return found is not None and self._queue.get_job_position(job.id) is not None
+        return self._find(job) is not None and self._queue.get_job_position(job.id) is not None
 
     def _forget(self, job: Job) -> None:
-        try:
-            found = rq.job.Job.fetch(job.id, connection=self._queue.connection, serializer="json")
+        found = self._find(job)
+        if found is not None:
             found.delete()
-        except NoSuchJobError:
-            self._queue.remove(job.id)
+        self._queue.remove(job.id)
+        self._queue.connection.delete(rq.job.Job.key_for(job.id))
+
+    def _find(self, job: Job) -> rq.job.Job | None:
+        """None where RQ has no such job, and where it has something that is none: who writes to one that was deleted
+        meanwhile, as RQ itself does, leaves a part of a job."""
+        try:
+            return rq.job.Job.fetch(job.id, connection=self._queue.connection, serializer="json")
+        except (NoSuchJobError, ValueError, KeyError, TypeError):
+            return None

@@ -118,11 +118,13 @@ class JobWorker(rq.Worker):
         if not kinship.die_with_parent(os.getppid(), signal.SIGTERM):
             return False
         job.started_at = datetime.now(UTC)
+        mine = _accepted(job)
         try:
             self.prepare_job_execution(job, remove_from_intermediate_queue=True)
-        except FAILURES:
-            return False  # Nobody has taken it: the dispatcher notices, and has it enqueued again.
-        mine = _accepted(job)
+        except FAILURES as error:
+            # Nobody has taken it: the dispatcher notices, and has it enqueued again.
+            self._tell(Over(mine, False, f"not begun, for the server is away or refuses: {_one_line(error)}"))
+            return False
         try:
             ran = asyncio.run(self._ride(mine))
         except EvfnError as error:
