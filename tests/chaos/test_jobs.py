@@ -217,14 +217,16 @@ def test_f51_what_is_left_of_a_job_does_not_keep_its_delivery_from_running(
 
 
 def test_f51_a_job_that_the_server_refuses_says_so(machines: Machines) -> None:
-    """Where the password has changed under an RQ worker, its jobs cannot begin: they say why, and run once they can."""
-    with machines.running("one"), machines.rq_worker("jobs") as jobs:
+    """Where the password has changed under an RQ worker, its jobs cannot begin: they say why, the instance where to
+    look, and they run once they can."""
+    with machines.running("one") as one, machines.rq_worker("jobs") as jobs:
         machines.emit(1)
         machines.wait_for_effects([1])
         machines.client.config_set("requirepass", "another")
         machines.emit(2)
         wait_until(lambda: jobs.said("not begun"), description="it says so")
         assert jobs.said("uthentication required")
+        wait_until(lambda: one.said("see the log of evfn rq-worker"), description="the instance notices")
         machines.client.config_set("requirepass", "")
         machines.wait_for_effects([1, 2])
         settled(machines)

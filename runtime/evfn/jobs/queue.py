@@ -34,13 +34,19 @@ class JobQueue:
         except FAILURES as error:
             raise translate(error, self._url.masked, sent=True) from error
 
-    def enqueue_again(self, jobs: Iterable[Job]) -> None:
-        """The same for jobs that nobody has taken; those that still wait for an RQ worker are left as they are."""
+    def enqueue_again(self, jobs: Iterable[Job]) -> frozenset[str]:
+        """The same for jobs that nobody has taken; those that still wait for an RQ worker are left as they are.
+
+        The ids of those that do not wait any more: an RQ worker had them, or they are lost.
+        """
+        gone: set[str] = set()
         try:
             for job in jobs:
                 if not self._waits(job):
+                    gone.add(job.id)
                     self._forget(job)
                     self._enqueue(job)
+            return frozenset(gone)
         except FAILURES as error:
             raise translate(error, self._url.masked, sent=True) from error
 

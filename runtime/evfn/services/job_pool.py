@@ -5,7 +5,7 @@ deliveries over finds the mailboxes as they are.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -31,6 +31,8 @@ LOOK = timedelta(milliseconds=100)
 """How often the mailboxes are looked at while jobs are queued or run."""
 FIRST_PAUSE = timedelta(milliseconds=500)
 """Before a job that no machine would run is enqueued again; it doubles, up to a lease."""
+UNTAKEN = 2
+"""So often a job may vanish from its queue, and nobody take it, before a person should know."""
 NOBODY = timedelta(seconds=5)
 """A job that waits longer makes it worth a word that no RQ worker listens."""
 
@@ -40,7 +42,8 @@ class _Watched:
     """A delivery; `since` when (by the monotonic clock) its mailbox has been as it was `seen` last.
 
     It is enqueued no sooner than `after`: where a machine did not run it, something has to be mended there first. With
-    `again` RQ may still know of a job that did not run it.
+    `again` RQ may still know of a job that did not run it. `asked` is when it was first enqueued, `untaken` how often a
+    job of it went from the queue and took nothing.
     """
 
     held: Held
@@ -50,6 +53,9 @@ class _Watched:
     enqueued: bool = False
     again: bool = False
     refusals: int = 0
+    overdue: bool = False
+    untaken: int = 0
+    asked: float = 0.0
     after: float = 0.0
 
 
@@ -219,6 +225,7 @@ class JobPool:
                 watched.refusals += 1
             return False
         if not box.by:
+            watched.overdue = still and watched.enqueued
             return now >= watched.after and (still or not watched.enqueued)
         if still:
             await self._died(boxes, watched, box)
@@ -264,12 +271,16 @@ class JobPool:
 
     # --- enqueuing ---------------------------------------------------------------------------------------------------
 
-    async def _enqueue(self, some: Sequence[_Watched], how: Callable[[Iterable[Job]], None]) -> None:
+    async def _enqueue(self, some: Sequence[_Watched], how: Callable[[Iterable[Job]], Collection[str] | None]) -> None:
         jobs = [self._job(each.held) for each in some]
-        await asyncio.to_thread(how, jobs)
+        gone = await asyncio.to_thread(how, jobs) or ()
         now = self._clock.monotonic()
-        for each in some:
+        for each, job in zip(some, jobs, strict=True):
+            each.asked = each.asked or now
             each.enqueued, each.again, each.since = True, True, now
+            each.untaken += each.overdue and job.id in gone
+            if each.untaken == UNTAKEN:
+                self._say(f"a job was enqueued {UNTAKEN + 1} times, and not begun: see the log of evfn rq-worker")
 
     def _job(self, held: Held) -> Job:
         settings = self._project.settings
@@ -289,7 +300,7 @@ class JobPool:
     async def _look_for_workers(self) -> None:
         """Where jobs wait and nobody is there to run them, a person should know."""
         now = self._clock.monotonic()
-        waited = [now - each.since for each in self._watched.values() if each.enqueued and not each.seen.by]
+        waited = [now - each.asked for each in self._watched.values() if each.enqueued and not each.seen.by]
         if max(waited, default=0.0) < NOBODY.total_seconds() or now < self._next_look:
             return
         self._next_look = now + NOBODY.total_seconds()
