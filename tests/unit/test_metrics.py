@@ -16,6 +16,7 @@ from evfn.listener import (
     Interrupted,
     Invoked,
     LeaseLost,
+    ReloadEnded,
     Started,
     SucceededMany,
     TriggersChanged,
@@ -95,7 +96,8 @@ def test_series_come_and_go_with_the_manifest() -> None:
 
 
 def test_a_new_lease_goes_on_counting() -> None:
-    """What was counted stays when the instance is fenced and begins anew, and that is counted, too."""
+    """What was counted stays when the instance is fenced and begins anew, and that is counted, too; a reload that was
+    refused is seen until one is not."""
     metrics = Metrics(Project("shop", (Trigger("t", ("orders",), "shop:run"),)), "redis://127.0.0.1:1")
     metrics.tell(Dropped("t", 2))
     metrics.tell(Interrupted("t"))
@@ -109,6 +111,11 @@ def test_a_new_lease_goes_on_counting() -> None:
     assert found["evfn_events_dropped_total", "t"] == 2
     assert found["evfn_attempts_total", "t/interrupted"] == 1
     assert found["evfn_leases_lost_total", ""] == 1
+    assert found["evfn_last_reload_successful", ""] == 1
+    metrics.tell(ReloadEnded(refused=True))
+    assert samples(metrics)["evfn_last_reload_successful", ""] == 0
+    metrics.tell(ReloadEnded(refused=False))
+    assert samples(metrics)["evfn_last_reload_successful", ""] == 1
     assert found["evfn_dead_letters_total", "t/crashed"] == 1
     assert found["evfn_attempt_duration_seconds_count", "t"] == 0
     assert found["evfn_event_latency_seconds_count", "t"] == 0

@@ -175,6 +175,11 @@ LEASES_LOST = Metric(
     Kind.COUNTER,
     "How often this instance was fenced: it lost its lease, or had to give it up, and began anew.",
 )
+RELOADED = Metric(
+    "evfn_last_reload_successful",
+    Kind.GAUGE,
+    "0 where the last reload (SIGHUP) was refused, or a part of it, and older code or settings go on; else 1.",
+)
 RECONNECTS = Metric(
     "evfn_reconnects_total", Kind.COUNTER, "Sockets to the server that were lost and had to be opened again."
 )
@@ -204,6 +209,7 @@ CATALOGUE = (
     READY,
     SERVER_UP,
     LEASES_LOST,
+    RELOADED,
     RECONNECTS,
     BUILD,
 )

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from evfn.broker.status import GroupStatus
 from evfn.clock import Clock, SystemClock
-from evfn.listener import Happening, LeaseLost, Started, TriggersChanged
+from evfn.listener import Happening, LeaseLost, ReloadEnded, Started, TriggersChanged
 from evfn.metrics import catalogue
 from evfn.metrics.catalogue import CATALOGUE, Kind, Metric
 from evfn.metrics.readings import Reading, Readings
@@ -43,6 +43,7 @@ class Metrics:
         self._patient: Patient | None = None
         self._tallies = {trigger.name: Tally() for trigger in project.triggers}
         self._leases_lost = 0
+        self._reloaded = True
         self._ready = ready
         self._renderings: dict[str, asyncio.Task[bytes]] = {}
 
@@ -67,6 +68,8 @@ class Metrics:
                 self._serve(each.trigger for each in added)
             case LeaseLost():
                 self._leases_lost += 1
+            case ReloadEnded(refused):
+                self._reloaded = not refused
 
     async def render(self, accept: str) -> tuple[str, bytes]:
         """The content type and all metrics in it: OpenMetrics where `accept`, the request's header, asks for it.
@@ -137,6 +140,7 @@ class Metrics:
             found[catalogue.READY].append(((), ready))
         found[catalogue.SERVER_UP].append(((), reading.complete))
         found[catalogue.LEASES_LOST].append(((), self._leases_lost))
+        found[catalogue.RELOADED].append(((), self._reloaded))
         found[catalogue.RECONNECTS].append(((), vitals.sockets_lost))
         found[catalogue.BUILD].append((build, 1))
         return found.items()
