@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, cast
 
 import pytest
@@ -124,3 +125,21 @@ def test_ready_follows_the_server_away_and_back(project: Sandbox, server: RealSe
         server.start()
         wait_until(lambda: get(address, "/readyz")[0] == 200, description="it is back")
         wait_until(lambda: project.log.read_text().count('"reload_ended"') == 2, description="it has reloaded")
+
+
+def test_a_reload_that_a_lost_lease_cuts_off_begins_again(project: Sandbox, server: RealServer) -> None:
+    """Whoever asked for it hears of its end, under the next lease."""
+    hold = project.folder / "hold"
+    project.function(
+        "work", f"import os, time\nwhile os.path.exists({str(hold)!r}):\n    time.sleep(0.01)\n{dedent(FUNCTION)}"
+    )
+    with project.running("--http", ":0", command="serve", says=b'"state":"ok"') as process:
+        hold.touch()
+        process.send_signal(signal.SIGHUP)
+        line(project.log, "reloading")
+        with redis.Redis.from_url(server.tcp_url) as client:
+            client.delete("evfn:instances")
+        line(project.log, "lease_lost")
+        hold.unlink()
+        line(project.log, "reload_ended")
+        assert project.log.read_text().count('"reloading"') == 2

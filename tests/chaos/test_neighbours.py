@@ -53,7 +53,7 @@ def test_who_is_fenced_while_it_drains_ends_without_a_word_to_the_server(machine
             one.send(signal.SIGSTOP)
             machines.wait_for_effects([1])
             one.send(signal.SIGCONT)
-            assert one.process.wait(10) == 0
+            assert one.process.wait(10) == 1  # Not all that ran came to its end.
             machines.let_go("one")
     assert machines.effects() == [1]
     assert not one.said("Traceback")

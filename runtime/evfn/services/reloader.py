@@ -65,14 +65,18 @@ class Reloader:
         self._failed: dict[str, str] = {}
         self._refused: str | None = None
         self._problem: BaseException | None = None
-        self.asked = ""
-        """Who asked for everything to be read anew, and has not been heard yet."""
-        self._reading = False
+        self._asked = ""
+        self._reading = ""
         self._kept = False
+
+    @property
+    def asked(self) -> str:
+        """Who asked for everything to be read anew, and has not been told that it is; empty for nobody."""
+        return self._asked or self._reading
 
     def ask(self, cause: str) -> None:
         """Read everything anew, whether its files changed or not: what is installed beside them may have."""
-        self.asked = cause
+        self._asked = cause
         self._changed.set()
 
     async def run(self, loads: asyncio.Task[None]) -> None:
@@ -94,12 +98,12 @@ class Reloader:
                 self._changed.clear()
                 if self._served.outdated:
                     await self._served.bring_in_line()
-                if self.asked:
+                if self._asked:
                     await self._read_anew()
                 elif self._watch is not None:
                     await self.run_once()
                 if self._reading and not self._loading:
-                    self._reading = False
+                    self._reading = ""
                     self._listener.tell(ReloadEnded(self._kept))
         finally:
             for task in [watching, *self._loading.values()]:
@@ -119,9 +123,8 @@ class Reloader:
         self._name_unbound(changes)
 
     async def _read_anew(self) -> None:
-        cause, self.asked = self.asked, ""
-        self._listener.tell(Reloading(cause))
-        self._reading, self._kept = True, False
+        self._reading, self._asked, self._kept = self._asked, "", False
+        self._listener.tell(Reloading(self._reading))
         # Whoever asks wants to hear all that is wrong, also what was said before.
         self._failed.clear()
         self._refused = None
