@@ -115,7 +115,7 @@ class JobWorker(rq.Worker):
 
     def perform_job(self, job: rq.job.Job, queue: rq.Queue, execution: Execution) -> bool:
         """Run it; tell RQ for those who look at its tools."""
-        if not kinship.die_with_parent(os.getppid(), signal.SIGTERM):
+        if not kinship.die_with_parent(self.pid or 0, signal.SIGTERM):
             return False
         job.started_at = datetime.now(UTC)
         mine = _accepted(job)
