@@ -183,7 +183,7 @@ class Instance:
 
     @property
     def reload_asked(self) -> str:
-        """The cause of a reload that was asked for and has not begun; nothing where there is none."""
+        """The cause of a reload that was asked for and has not ended; nothing where there is none."""
         return "" if self._reloader is None else self._reloader.asked
 
     async def _serve(self, *, until_idle: bool) -> Ended:

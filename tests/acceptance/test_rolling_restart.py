@@ -22,6 +22,8 @@ EVENTS = 10_000
 JOBS = 50
 PACE = 0.02
 """Seconds between two handfuls of events: all of it takes as long as the restarts do."""
+LAST = 1_000
+"""So many events wait for the end of the restarts, and come one by one until then: there is load all the time."""
 LONGEST_MS = 15_000
 Process = AbstractContextManager["Popen[bytes]"]
 
@@ -51,11 +53,13 @@ class Producer(threading.Thread):
         super().__init__()
         self._client = redis.Redis.from_url(url)
         self.sent = 0
+        self.restarted = threading.Event()
 
     def run(self) -> None:
         while self.sent < EVENTS:
             with self._client.pipeline(transaction=False) as pipeline:
-                for n in range(self.sent, min(self.sent + 12, EVENTS)):
+                handful = 12 if self.restarted.is_set() or self.sent < EVENTS - LAST else 1
+                for n in range(self.sent, min(self.sent + handful, EVENTS)):
                     topic = "heavy" if n % (EVENTS // JOBS) == 0 else "work"
                     pipeline.xadd(topic, {"data": json.dumps({"n": n})})
                     self.sent += 1
@@ -105,6 +109,8 @@ def test_a_rollout_under_load_loses_nothing_and_delays_little(sandbox: Sandbox, 
             part.end()
             part.begin()
         restarted_after = producer.sent
+        assert restarted_after < EVENTS, "the last restarts were without load"
+        producer.restarted.set()
         producer.join()
         wait_until(lambda: client.xlen("done") >= EVENTS, description="every effect", patience=60)
         status = {name: sandbox.status(name) for name in ("light", "heavy")}

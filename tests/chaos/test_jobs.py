@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from redis import Redis
 from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError
 
-from chaos.machines import Machine, Machines, Run
+from chaos.machines import LEASE, Machine, Machines, Run, let_last
 from evfn.broker.source import Source
 from evfn.jobs.job import Job
 from evfn.jobs.queue import JobQueue
@@ -91,6 +92,19 @@ def test_f51_a_killed_rq_worker_interrupts_its_job(machines: Machines) -> None:
         machines.wait_for_effects([1])
         settled(machines)
     assert attempts(machines, 1) == [1, 1]
+
+
+def test_f51_a_job_that_runs_for_three_leases_runs_once(machines: Machines) -> None:
+    """It beats: nobody takes it for dead, however long it runs."""
+    machines.hold("jobs")
+    with machines.running("one"), machines.rq_worker("jobs"):
+        machines.emit(1)
+        machines.wait_for_runs(1)
+        let_last(time.monotonic(), 3 * LEASE)
+        machines.let_go("jobs")
+        machines.wait_for_effects([1])
+        settled(machines)
+    assert attempts(machines, 1) == [1]
 
 
 def kill_all(machines: Machines, machine: Machine) -> None:

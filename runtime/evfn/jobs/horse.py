@@ -57,11 +57,10 @@ class Horse:
         self._output: list[Line] = []
         self._ending = asyncio.Event()
         self._lost = False
-        self._stopped = False
 
     async def run(self) -> Ran:
         """Until it is reported; takes nothing that is not to be run here. Raises BrokerError for what will not pass."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
         connection = await Connection.open(self._home.server, clock=self._clock)
         try:
             keys = Keys(self._job.key_prefix)
@@ -177,10 +176,6 @@ class Horse:
 
     def _here(self, why: str) -> str:
         return f"{socket.gethostname()}: {why}"
-
-    def _stop(self) -> None:
-        self._stopped = True
-        self._ending.set()
 
 
 def _delivery(job: Job, fields: list[bytes]) -> Delivery:

@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
@@ -72,7 +72,6 @@ class JobWorker(rq.Worker):
             self._fetching = False
 
     def execute_job(self, job: rq.job.Job, queue: rq.Queue) -> None:
-        self._fetching = False
         try:
             mine = _accepted(job)
         except ValueError as error:
@@ -168,7 +167,7 @@ class JobWorker(rq.Worker):
             boxes = Mailboxes(connection, Keys(job.key_prefix), job.topic, job.group)
             (box,) = await boxes.read([job.run])
             if box.by == self._me and box.begun:
-                await boxes.report(job.run, self._me, pack(crashed, datetime.resolution, []))
+                await boxes.report(job.run, self._me, pack(crashed, timedelta(), []))
             elif box.by == self._me:
                 await boxes.reset(job.run, self._me, refusal=f"{socket.gethostname()}: {crashed.cause}")
         finally:

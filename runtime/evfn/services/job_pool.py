@@ -93,7 +93,6 @@ class JobPool:
         self._on_end = on_end
         self._watched: dict[Held, _Watched] = {}
         self._task: asyncio.Task[None] | None = None
-        self._draining = False
         self._said: set[str] = set()
         self._next_look = 0.0
         self._tries = 0
@@ -135,7 +134,6 @@ class JobPool:
 
     def drain(self) -> None:
         """Let go of all deliveries; their jobs run on, and wait for who takes the deliveries over."""
-        self._draining = True
         self._loader.drain()
         self._let_go()
 

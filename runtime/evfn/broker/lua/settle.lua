@@ -1,7 +1,8 @@
 -- Settles deliveries of one stream for one trigger: acks, emits, retries, dead letters, counters.
 --
 -- KEYS: stream stats instances retry bodies dead topics jobs ...
---       (stream: the topic or the inbox that delivered; jobs: what their jobs wrote, removed with the ack; the rest: streams of the topics emitted to, then of traces)
+--       (stream: the topic or the inbox that delivered; jobs: what their jobs wrote, removed with the
+--       ack; the rest: streams of the topics emitted to, then of traces)
 -- ARGV: me, group, again ('r' in it when an earlier call of this content may have been carried out, 'c' when only
 --       what is pending for me is to be settled: the server may be another than the one that delivered), inbox ('1' when
 --       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it, a 't' for
