@@ -1,0 +1,45 @@
+"""What a benchmark comes to: figures, each with its samples and what it has to reach."""
+
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a run may take: how many alternating rounds, and which part of the usual number of events."""
+
+    rounds: int = 3
+    share: float = 1.0
+
+    def events(self, usual: int) -> int:
+        """So many instead of the usual number."""
+        return max(1, int(usual * self.share))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured thing, one sample a round; their median stands for it.
+
+    `least` must be reached and `aim` is aimed at, where the figure has them: from above, or from below where
+    `more_is_better` is false. `about` is what a reader wants to see beside it, such as the CPU of each process.
+    """
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+    least: float | None = None
+    aim: float | None = None
+    more_is_better: bool = True
+    about: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return median(self.samples)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether it is as good as it must be; None where nothing is asked of it."""
+        if self.least is None:
+            return None
+        return self.value >= self.least if self.more_is_better else self.value <= self.least
