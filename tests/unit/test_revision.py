@@ -8,6 +8,7 @@ from evfn.outcome import Outcome
 from evfn.services.revision import Revision
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
@@ -22,7 +23,7 @@ class Taken:
     def __init__(self) -> None:
         self.released_ids: list[str] = []
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None: ...
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
     def loaded(self, revision: Revision, ready: Ready, took: timedelta) -> None: ...

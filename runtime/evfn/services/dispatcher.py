@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from operator import itemgetter
 from typing import Protocol
 
 from evfn.broker.connection import later
@@ -29,7 +30,7 @@ from evfn.listener import (
 from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
-from evfn.services.held import Held, held_of
+from evfn.services.held import Held, HeldEntries, all_held
 from evfn.services.in_flight import InFlight
 from evfn.services.intake import Intake
 from evfn.services.job_pool import JobPool
@@ -45,12 +46,14 @@ from evfn.tracing.tracer import Tracer
 from evfn.trigger import DataMode, Trigger
 from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
 FETCH = 512
 FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
+_ID = itemgetter(0)
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
 
@@ -320,7 +323,7 @@ class Dispatcher:
         self, flight: InFlight, entries: list[tuple[bytes, list[bytes] | None]]
     ) -> list[tuple[bytes, list[bytes] | None]]:
         """Without what still runs here: a group that was made again delivers it once more, and once is enough."""
-        if flight.ids.keys().isdisjoint(entry for entry, _ in entries):
+        if flight.ids.keys().isdisjoint(map(_ID, entries)):
             return entries
         if any(flight.ids.get(entry, fields) != fields for entry, fields in entries):
             self._lease.start_over(
@@ -364,19 +367,21 @@ class Dispatcher:
             subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters, happenings=told))
         for skipped in taken.reported:
             self._skip(subscription, source, skipped)
-        if taken.held:
-            self._submit(taken.held)
+        for part in taken.held:
+            self._submit(part)
 
-    def _submit(self, held: list[Held]) -> None:
+    def _submit(self, held: HeldEntries | list[Held]) -> None:
         # The state may have changed while entries were on their way.
-        if self.takes:
-            if self._tracer is not None:
-                for each in held:
-                    each.span = self._tracer.begin(self.trigger, each)
-                    each.traceparent = str(each.span.own)
+        if not self.takes:
+            self._give_back(all_held(held))
+        elif self._tracer is None:
             self.serving.submit(held)
         else:
-            self._give_back(held)
+            apart = all_held(held)
+            for each in apart:
+                each.span = self._tracer.begin(self.trigger, each)
+                each.traceparent = str(each.span.own)
+            self.serving.submit(apart)
 
     def _drop(self, subscription: Subscription, source: Source, entries: list[bytes], *, new: bool = True) -> None:
         counters = Counter(delivered=len(entries) * new, dropped=len(entries))
@@ -435,7 +440,7 @@ class Dispatcher:
 
     # --- what the pool says ----------------------------------------------------------------------------------------
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average."""
         reached("before the verdict")
         self._verdicts.succeeded(deliveries, took)
@@ -447,7 +452,7 @@ class Dispatcher:
 
     def released(self, deliveries: list[Delivery]) -> None:
         """The pool will not begin these: whoever takes the trigger next may."""
-        self._give_back([held_of(delivery) for delivery in deliveries])
+        self._give_back(all_held(deliveries))
 
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """Keep a captured line for a possible dead letter, and show it."""

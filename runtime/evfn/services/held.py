@@ -1,10 +1,14 @@
 """A delivery as its dispatcher holds it: what the pool runs, and where it must be settled."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from evfn.broker.group import Source
 from evfn.broker.record import Attempt, Origin, Record
 from evfn.services.subscription import Subscription
 from evfn.tracing.tracer import Begun
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Entries
 
 
 class Held(Delivery, eq=False, kw_only=True):
@@ -35,8 +39,38 @@ class Held(Delivery, eq=False, kw_only=True):
         return [] if self.record is None else self.record.history
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldEntries(Entries):
+    """Straight from their topic, delivered at `first_delivered_ms`, and followed by nobody."""
+
+    subscription: Subscription
+    first_delivered_ms: int
+
+    def delivery(self, pair: tuple[bytes, list[bytes]]) -> Held:
+        """One of them as a delivery of its own."""
+        entry, fields = pair
+        stream_id = entry.decode()
+        return Held(
+            topic=self.topic,
+            stream_id=stream_id,
+            attempt=1,
+            invocation_id=f"{self.trigger}:{self.topic}:{stream_id}",
+            fields=fields,
+            subscription=self.subscription,
+            source=Source.TOPIC,
+            entry_id=entry,
+            first_delivered_ms=self.first_delivered_ms,
+            record=None,
+        )
+
+
 def held_of(delivery: Delivery) -> Held:
     """The same object, known for what it is. Raises TypeError for a delivery that no dispatcher made."""
     if not isinstance(delivery, Held):
         raise TypeError("a pool gives back only what its dispatcher submitted")
     return delivery
+
+
+def all_held(deliveries: Iterable[Delivery]) -> list[Held]:
+    """Each of them by itself. Raises TypeError as `held_of` does."""
+    return [held_of(delivery) for delivery in deliveries]

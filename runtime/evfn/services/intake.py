@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from evfn.broker.group import Entry, Source
 from evfn.broker.record import unpack
@@ -12,23 +13,25 @@ from evfn.filter import Filter, FilterError
 from evfn.listener import FilterFailed, Listener, Warned
 from evfn.outcome import Failure
 from evfn.services import settling
-from evfn.services.held import Held
+from evfn.services.held import Held, HeldEntries
 from evfn.services.reports import Reports
 from evfn.services.subscription import Subscription
 from evfn.trigger import DataMode, Trigger
 
+_Pairs = list[tuple[bytes, list[bytes]]]
 FILTERED_AT_A_TIME = 64
 """After so many filter evaluations the loop gets its turn: settling and timeouts must not wait for a long batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one fetch came to. `filter_errors` counts those of the filtered for which the filter had an error.
+    """What one fetch came to: `held` in order, in parts. `filter_errors` counts those of the filtered for which the
+    filter had an error.
 
     `reported` are the filtered ones that somebody follows: they are settled with a report, and count for themselves.
     """
 
-    held: list[Held] = field(default_factory=list)
+    held: list[HeldEntries | list[Held]] = field(default_factory=list)
     filtered: list[bytes] = field(default_factory=list)
     reported: list[Entry] = field(default_factory=list)
     filter_errors: int = 0
@@ -81,10 +84,8 @@ class Intake:
             return await self._replayed([held for _, held in inbox if held is not None], dropped)
         now_ms = int(self._clock.now().timestamp() * 1000)
         if self._filter is None:
-            held = [
-                self.from_topic(subscription, entry, fields, now_ms) for entry, fields in entries if fields is not None
-            ]
-            return Taken(held=held, dropped=dropped)
+            there = [(entry, fields) for entry, fields in entries if fields is not None] if dropped else entries
+            return Taken(held=self._parts(subscription, cast("_Pairs", there), now_ms), dropped=dropped)
         return await self._filtered(self._filter, subscription, entries, now_ms, dropped)
 
     def skip(self, held: Held) -> Entry | None:
@@ -99,20 +100,7 @@ class Intake:
 
     def from_topic(self, subscription: Subscription, entry: bytes, fields: list[bytes], now_ms: int) -> Held:
         """A first delivery."""
-        stream_id = entry.decode()
-        topic = subscription.topic
-        held = Held(
-            topic=topic,
-            stream_id=stream_id,
-            attempt=1,
-            invocation_id=f"{self._trigger}:{topic}:{stream_id}",
-            fields=fields,
-            subscription=subscription,
-            source=Source.TOPIC,
-            entry_id=entry,
-            first_delivered_ms=now_ms,
-            record=None,
-        )
+        held = self._entries(subscription, [], now_ms).delivery((entry, fields))
         if fields[0] == TRACED:
             self.followed.add(held)
         return held
@@ -145,7 +133,7 @@ class Intake:
         """Ask the filter about those of an inbox that it was never asked about; for all others it has been."""
         condition = self._filter
         if condition is None:
-            return Taken(held=inbox, dropped=dropped)
+            return Taken(held=[inbox], dropped=dropped)
         held: list[Held] = []
         filtered: list[bytes] = []
         errors = 0
@@ -158,7 +146,7 @@ class Intake:
             else:
                 filtered.append(each.entry_id)
                 errors += matches is not False
-        return Taken(held=held, filtered=filtered, filter_errors=errors, dropped=dropped)
+        return Taken(held=[held], filtered=filtered, filter_errors=errors, dropped=dropped)
 
     def _subject(self, held: Held) -> Subject:
         return Subject(held.topic, held.stream_id, held.fields, self._modes(held.topic))
@@ -171,7 +159,7 @@ class Intake:
         now_ms: int,
         dropped: list[bytes],
     ) -> Taken:
-        held: list[Held] = []
+        matching: _Pairs = []
         filtered: list[bytes] = []
         reported: list[Entry] = []
         errors = 0
@@ -183,13 +171,29 @@ class Intake:
                 await asyncio.sleep(0)
             matches = self._matches(condition, Subject(subscription.topic, entry.decode(), fields, mode))
             if matches is True:
-                held.append(self.from_topic(subscription, entry, fields, now_ms))
+                matching.append((entry, fields))
             elif fields[0] == TRACED:
                 reported.append(self._skipped(condition, subscription.topic, entry, fields, matches))
             else:
                 filtered.append(entry)
                 errors += matches is not False
-        return Taken(held, filtered, reported, errors, dropped)
+        return Taken(self._parts(subscription, matching, now_ms), filtered, reported, errors, dropped)
+
+    def _entries(self, subscription: Subscription, pairs: "_Pairs", now_ms: int) -> HeldEntries:
+        return HeldEntries(self._trigger, subscription.topic, pairs, subscription, now_ms)
+
+    def _parts(self, subscription: Subscription, pairs: "_Pairs", now_ms: int) -> list[HeldEntries | list[Held]]:
+        """First deliveries; what somebody follows stands by itself, in its place."""
+        parts: list[HeldEntries | list[Held]] = []
+        begin = 0
+        for at in [index for index, pair in enumerate(pairs) if pair[1][0] == TRACED]:
+            if begin < at:
+                parts.append(self._entries(subscription, pairs[begin:at], now_ms))
+            parts.append([self.from_topic(subscription, *pairs[at], now_ms)])
+            begin = at + 1
+        if begin < len(pairs):
+            parts.append(self._entries(subscription, pairs[begin:], now_ms))
+        return parts
 
     def _matches(self, condition: Filter, subject: Subject) -> bool | FilterError:
         """Whether the event passes; the filter's error on it, shown where it is the first, is told from false."""

@@ -19,6 +19,7 @@ from evfn.outcome import Outcome
 from evfn.services.job_pool import JobPool
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Pinned, Ready, WorkerConfig
 from evfn.workers.template_process import Template
@@ -27,7 +28,7 @@ from evfn.workers.template_process import Template
 class Results(Protocol):
     """Who decides on what came of the deliveries, whichever revision ran them."""
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None: ...
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
@@ -75,7 +76,7 @@ class Revision:
         self.pool.warm_up()
         return await asyncio.shield(self._load)
 
-    def submit(self, deliveries: Iterable[Delivery]) -> None:
+    def submit(self, deliveries: Entries | Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
         if self._queue is None:
             self.pool.submit(deliveries)
@@ -127,7 +128,7 @@ class Revision:
 
     # --- what the pool says ----------------------------------------------------------------------------------------
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         self._results.succeeded(deliveries, took)
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:

@@ -11,7 +11,7 @@ from evfn.listener import Happening, Invoked, Listener, SucceededMany, stored_ms
 from evfn.listener import Interrupted as CutShort
 from evfn.outcome import Failure, Interrupted, Outcome, Rejected, Succeeded
 from evfn.services import settling
-from evfn.services.held import Held, held_of
+from evfn.services.held import Held, HeldEntries, held_of
 from evfn.services.reports import Reports
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
@@ -19,6 +19,7 @@ from evfn.settlement import Ack, DeadLetter, Release, RetryAt, Settlement, settl
 from evfn.tracing.tracer import Tracer
 from evfn.trigger import Trigger
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries
 
 
 class Verdicts:
@@ -51,8 +52,20 @@ class Verdicts:
         self._tracer = tracer
         self._unemitted_shown = ""
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average."""
+        if isinstance(deliveries, HeldEntries):
+            # The way of nearly all events: nothing is done for each, but for naming it.
+            count = len(deliveries)
+            some = [deliveries.delivery(deliveries.pairs[0]), deliveries.delivery(deliveries.pairs[-1])]
+            deliveries.subscription.settlers[Source.TOPIC].settle(
+                Settling(
+                    acks=[pair[0] for pair in deliveries.pairs],
+                    counters=Counter(succeeded=count, delivered=count),
+                    happenings=[self._succeeded(Source.TOPIC, some[:count], count, took)],
+                )
+            )
+            return
         by_place: dict[tuple[Subscription, Source], list[Held]] = defaultdict(list)
         for delivery in deliveries:
             held = held_of(delivery)
@@ -60,11 +73,7 @@ class Verdicts:
             if held.span is not None:
                 self._span_ends(held, settling.SUCCEEDED, Ack())
         for (subscription, source), group in by_place.items():
-            happenings: list[Happening] = []
-            if len(group) == 1:
-                happenings.append(self._invoked(group[0], settling.SUCCEEDED, Ack(), took))
-            else:
-                happenings.append(SucceededMany(self.trigger.name, len(group), took, _stored_ms(source, group)))
+            happenings = [self._succeeded(source, group, len(group), took)]
             entries, plain = self._report_successes(group, took) if self._followed else ([], group)
             counters: Counter[str] = Counter()
             if plain:
@@ -120,6 +129,12 @@ class Verdicts:
         )
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _succeeded(self, source: Source, some: list[Held], count: int, took: timedelta | None) -> Happening:
+        """Of so many successes; `some` are all of them, or the first and the last."""
+        if count == 1:
+            return self._invoked(some[0], settling.SUCCEEDED, Ack(), took)
+        return SucceededMany(self.trigger.name, count, took, _stored_ms(source, some))
 
     def _span_ends(self, held: Held, outcome: Outcome, what: Settlement | None) -> None:
         if self._tracer is not None and held.span is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.ledger import Ledger, Status
 
 SLOTS_PER_FRAME = 512
@@ -13,51 +14,81 @@ SLOTS = SLOTS_PER_FRAME * FRAMES_PER_WORKER
 class Frame:
     """Events in consecutive slots of a ledger. The slots are not used again until every event is accounted for."""
 
-    __slots__ = ("_left", "deliveries", "first", "number", "traced")
+    __slots__ = ("_accounted", "_deliveries", "_known", "_left", "first", "number", "traced")
 
-    def __init__(self, number: int, first: int, deliveries: list[Delivery]) -> None:
+    def __init__(self, number: int, first: int, deliveries: Deliveries) -> None:
         self.number = number
         self.first = first
-        self.deliveries: list[Delivery | None] = list(deliveries)
-        self.traced = any(delivery.traceparent is not None for delivery in deliveries[:1])
+        self.traced = isinstance(deliveries, list) and deliveries[0].traceparent is not None
         """Whether spans are made of its attempts: of all, or of none."""
+        self._deliveries = deliveries
+        self._known: dict[int, Delivery] = {}
+        self._accounted = bytearray(len(deliveries))
         self._left = len(deliveries)
 
-    @property
-    def accounted(self) -> bool:
-        """Whether nothing of this frame is left to hear of."""
-        return self._left == 0
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __contains__(self, slot: int) -> bool:
+        return self.first <= slot < self.first + len(self._deliveries)
+
+    def delivery(self, slot: int) -> Delivery:
+        """The event in this slot, the same object every time."""
+        index = slot - self.first
+        if isinstance(self._deliveries, list):
+            return self._deliveries[index]
+        if index not in self._known:
+            self._known[index] = self._deliveries[index]
+        return self._known[index]
 
     def take(self, slot: int) -> Delivery | None:
         """The event in this slot, from now on accounted for; None if it was before."""
         index = slot - self.first
-        delivery = self.deliveries[index]
-        if delivery is not None:
-            self.deliveries[index] = None
-            self._left -= 1
-        return delivery
+        if self._accounted[index]:
+            return None
+        self._accounted[index] = True
+        self._left -= 1
+        return self.delivery(slot)
 
     def time_done(self, ledger: Ledger) -> None:
         """Have each event that is done say from when to when it ran."""
-        for index, delivery in enumerate(self.deliveries):
-            if delivery is not None and ledger.memory[self.first + index] == Status.DONE:
-                delivery.ran_ns = ledger.ran_ns(self.first + index)
+        for slot, status in self.left(ledger):
+            if status is Status.DONE:
+                self.delivery(slot).ran_ns = ledger.ran_ns(slot)
 
-    def take_done(self, ledger: Ledger) -> list[Delivery]:
+    def take_done(self, ledger: Ledger) -> Deliveries:
         """Every event that the ledger says is done, from now on accounted for."""
-        count = len(self.deliveries)
+        count = len(self._deliveries)
         statuses = ledger.memory[self.first : self.first + count]
         if self._left == count and statuses.count(Status.DONE) == count:
-            done = [delivery for delivery in self.deliveries if delivery is not None]
-            self.deliveries = [None] * count
+            self._accounted = bytearray(b"\1" * count)
             self._left = 0
-            return done
-        taken = [self.take(self.first + index) for index, status in enumerate(statuses) if status == Status.DONE]
-        return [delivery for delivery in taken if delivery is not None]
+            return self._deliveries
+        done = int(Status.DONE)
+        accounted = self._accounted
+        indexes = [index for index, status in enumerate(statuses) if status == done and not accounted[index]]
+        for index in indexes:
+            accounted[index] = True
+        self._left -= len(indexes)
+        if isinstance(self._deliveries, Entries):
+            return self._deliveries.only(indexes)
+        return [self._deliveries[index] for index in indexes]
 
-    def left(self, ledger: Ledger) -> Iterator[tuple[int, Status, Delivery]]:
-        """What is not accounted for: slot, status, event."""
-        for index, delivery in enumerate(self.deliveries):
-            if delivery is not None:
+    def left(self, ledger: Ledger) -> Iterator[tuple[int, Status]]:
+        """What is not accounted for: slot and status."""
+        for index, accounted in enumerate(self._accounted):
+            if not accounted:
                 slot = self.first + index
-                yield slot, ledger.status(slot), delivery
+                yield slot, ledger.status(slot)
+
+    def running(self, ledger: Ledger) -> Iterator[int]:
+        """The slots of the events that run at this moment and are not accounted for."""
+        end = self.first + len(self._deliveries)
+        slot = ledger.memory.find(_RUNNING, self.first, end) if self._left else -1
+        while slot >= 0:
+            if not self._accounted[slot - self.first]:
+                yield slot
+            slot = ledger.memory.find(_RUNNING, slot + 1, end)
+
+
+_RUNNING = bytes((Status.RUNNING,))

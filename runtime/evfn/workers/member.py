@@ -12,6 +12,7 @@ from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, R
 from evfn.outcome import Frame as TracebackFrame
 from evfn.traceback import format_failure
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.frame import SLOTS_PER_FRAME, Frame
 from evfn.workers.ledger import Status
 from evfn.workers.process import Worker
@@ -30,7 +31,9 @@ from evfn.workers.protocol import (
     Stop,
     SucceededReply,
     Work,
+    WorkEntries,
 )
+from evfn.workers.waiting import Waiting
 
 if TYPE_CHECKING:
     from evfn.workers.pool import Pool
@@ -88,9 +91,9 @@ class Member:
             and self.held < self._appetite()
         )
 
-    def take(self, waiting: deque[Delivery]) -> int:
+    def take(self, waiting: Waiting) -> int:
         """Move the next frame's worth from `waiting` to the worker; how many."""
-        if waiting[0].suspect:
+        if waiting.suspect:
             # A suspect may take its neighbours down: it gets a frame, and the worker, to itself.
             if self._frames:
                 return 0
@@ -101,11 +104,7 @@ class Member:
             if self._pool.is_async:
                 size = max(size, min(self._pool.limits.concurrency - self.held, len(waiting)))
             size = min(size, SLOTS_PER_FRAME)
-        deliveries: list[Delivery] = []
-        while waiting and len(deliveries) < size and (self._alone or not waiting[0].suspect):
-            deliveries.append(waiting.popleft())
-        if not deliveries:
-            return 0
+        deliveries = waiting.take(size)
         first = self._regions.popleft()
         frame = Frame(next(self._numbers), first, deliveries)
         memory = self.worker.ledger.memory
@@ -115,22 +114,14 @@ class Member:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        self.worker.send(
-            Work(
-                frame.number,
-                [
-                    Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields, d.traceparent)
-                    for slot, d in enumerate(deliveries, first)
-                ],
-            )
-        )
+        self.worker.send(_work(frame, deliveries))
         reached("after the hand-over")
         return len(deliveries)
 
     def recall(self) -> None:
         """Take back what the worker has not begun. What it may just be beginning comes back when it skips it."""
         ledger = self.worker.ledger
-        left = [(frame, slot, status) for frame in self._frames.values() for slot, status, _ in frame.left(ledger)]
+        left = [(frame, slot, status) for frame in self._frames.values() for slot, status in frame.left(ledger)]
         running = next((slot for _, slot, status in left if status is Status.RUNNING), None)
         started = 0 if running is None else ledger.started_ns(running)
         marked = [(frame, slot) for frame, slot, status in left if status is Status.WAITING]
@@ -154,11 +145,10 @@ class Member:
             return
         longest = 0
         for frame in list(self._frames.values()):
-            for slot, status, _delivery in list(frame.left(self.worker.ledger)):
-                if status is Status.RUNNING:
-                    ran = now_ns - self.worker.ledger.started_ns(slot)
-                    longest = max(longest, ran)
-                    self._check_timeout(slot, ran, now_ns)
+            for slot in frame.running(self.worker.ledger):
+                ran = now_ns - self.worker.ledger.started_ns(slot)
+                longest = max(longest, ran)
+                self._check_timeout(slot, ran, now_ns)
         if longest > RECALL_AFTER_NS:
             self._harvest()
             if self._pool.limits.max > 1 and self.held > 1:
@@ -252,7 +242,7 @@ class Member:
         if self._pool.is_async:
             return None
         ledger = self.worker.ledger
-        running = next((slot for slot, status, _ in frame.left(ledger) if status is Status.RUNNING), None)
+        running = next(frame.running(ledger), None)
         if running is None or running == frame.first:
             return None
         ran_ns = ledger.started_ns(running) - ledger.started_ns(frame.first)
@@ -271,10 +261,10 @@ class Member:
         frame = self._frames.pop(number, None)
         if frame is None:
             return
-        self._pool.pace.measured(len(frame.deliveries), busy_ns)
-        self._served += len(frame.deliveries)
-        self._done(frame, timedelta(microseconds=busy_ns / len(frame.deliveries) / 1000))
-        skipped = [delivery for slot, _, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
+        self._pool.pace.measured(len(frame), busy_ns)
+        self._served += len(frame)
+        self._done(frame, timedelta(microseconds=busy_ns / len(frame) / 1000))
+        skipped = [delivery for slot, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
         if skipped:
             self.held -= len(skipped)
             self._pool.gave_back(skipped)
@@ -339,7 +329,7 @@ class Member:
         ran: list[tuple[int, Delivery]] = []
         for frame in self._frames.values():
             self._done(frame, self._pace_before(frame))
-            for slot, state, _ in list(frame.left(ledger)):
+            for slot, state in list(frame.left(ledger)):
                 delivery = frame.take(slot)
                 if delivery is None:
                     continue
@@ -368,21 +358,32 @@ class Member:
 
     def _frame_of(self, slot: int) -> Frame | None:
         for frame in self._frames.values():
-            if frame.first <= slot < frame.first + len(frame.deliveries):
+            if slot in frame:
                 return frame
         return None
 
     def _delivery(self, slot: int) -> Delivery | None:
         frame = self._frame_of(slot) if slot >= 0 else None
-        return frame.deliveries[slot - frame.first] if frame is not None else None
+        return frame.delivery(slot) if frame is not None else None
 
     def _raw_output(self, line: str) -> None:
         running = None
         for frame in self._frames.values():
-            for _, status, delivery in frame.left(self.worker.ledger):
-                if status is Status.RUNNING:
-                    running = delivery
+            for slot in frame.running(self.worker.ledger):
+                running = frame.delivery(slot)
         self._pool.owner.output(running, "stdout", line)
+
+
+def _work(frame: Frame, deliveries: Deliveries) -> Work | WorkEntries:
+    if isinstance(deliveries, Entries):
+        return WorkEntries(frame.number, frame.first, deliveries.trigger, deliveries.topic, deliveries.pairs)
+    return Work(
+        frame.number,
+        [
+            Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields, d.traceparent)
+            for slot, d in enumerate(deliveries, frame.first)
+        ],
+    )
 
 
 def _failure(data: FailureData) -> Failure:

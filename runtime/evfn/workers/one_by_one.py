@@ -2,14 +2,16 @@
 
 import os
 import time
+from collections.abc import Iterable
 
 from evfn.functions.function import NOTHING
+from evfn.functions.invocation import Invocation
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import NO_SLOT, Capture
-from evfn.workers.protocol import FrameDone, Stop, Work
+from evfn.workers.protocol import FrameDone, Stop, Work, WorkEntries
 from evfn.workers.reply import reply
 from evfn.workers.runs import Runs
 
@@ -17,21 +19,33 @@ from evfn.workers.runs import Runs
 def serve(function: Runs, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports) -> None:
     """Work off frames until told to stop."""
     for message in channel.messages():
-        if isinstance(message, Work):
-            _run(message, function, channel, ledger, capture)
+        if isinstance(message, WorkEntries):
+            # One after the other: the objects of a whole frame would keep the garbage collector busy.
+            entries = enumerate(map(message.invocation, message.entries), message.first)
+            _run(message.frame, entries, function, channel, ledger, capture)
+            imports.look()
+        elif isinstance(message, Work):
+            invocations = [(invocation.slot, invocation) for invocation in message.invocations]
+            _run(message.frame, invocations, function, channel, ledger, capture)
             imports.look()
         elif isinstance(message, Stop):
             return
 
 
-def _run(work: Work, function: Runs, channel: Channel, ledger: Ledger, capture: Capture) -> None:
+def _run(
+    frame: int,
+    invocations: Iterable[tuple[int, Invocation]],
+    function: Runs,
+    channel: Channel,
+    ledger: Ledger,
+    capture: Capture,
+) -> None:
     # This loop is what an event costs: names are local, and a plain success is nothing but its byte.
     run, begin, memory, tally = function.run, ledger.begin, ledger.memory, capture.tally
     clock, current_pid, pid = time.monotonic_ns, os.getpid, os.getpid()
     recalled, skipped, done, replied = map(int, (Status.RECALLED, Status.SKIPPED, Status.DONE, Status.REPLIED))
     began = clock()
-    for invocation in work.invocations:
-        slot = invocation.slot
+    for slot, invocation in invocations:
         # Read after the byte of the event before was written: what the dispatcher may conclude depends on it.
         if memory[slot] == recalled:
             memory[slot] = skipped
@@ -54,4 +68,4 @@ def _run(work: Work, function: Runs, channel: Channel, ledger: Ledger, capture: 
             channel.send(reply(slot, outcome))
             memory[slot] = replied
     tally.slot = NO_SLOT
-    channel.send(FrameDone(work.frame, clock() - began))
+    channel.send(FrameDone(frame, clock() - began))

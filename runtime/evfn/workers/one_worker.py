@@ -9,6 +9,7 @@ from evfn.clock import SystemClock
 from evfn.outcome import Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import Ready, WorkerConfig
 from evfn.workers.template_process import Template
@@ -52,7 +53,7 @@ class OneWorker:
     async def close(self) -> None:
         await self._pool.close()
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """The pool says: it returned nothing."""
         self._ended(Succeeded(), took or timedelta())
 

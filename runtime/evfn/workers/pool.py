@@ -1,7 +1,6 @@
 """The workers of one trigger: scaled with the backlog, fed with frames, watched until each event is accounted for."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Protocol
@@ -10,11 +9,13 @@ from evfn.clock import Clock
 from evfn.outcome import Outcome
 from evfn.trigger import Workers
 from evfn.workers.delivery import Delivery
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.frame import SLOTS
 from evfn.workers.member import Member
 from evfn.workers.pace import Pace
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import ForkRefused, Template
+from evfn.workers.waiting import Waiting
 
 TICK = timedelta(milliseconds=25)
 MAX_LOAD_BACKOFF = timedelta(seconds=30)
@@ -23,7 +24,7 @@ MAX_LOAD_BACKOFF = timedelta(seconds=30)
 class PoolOwner(Protocol):
     """Who gets the results. Calls are made from the event loop and must not block."""
 
-    def succeeded(self, deliveries: list[Delivery], took: timedelta | None = None) -> None:
+    def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average, where it is known."""
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
@@ -65,7 +66,7 @@ class Pool:
         self.limits = workers
         self.owner = owner
         self.clock = clock
-        self.waiting: deque[Delivery] = deque()
+        self.waiting = Waiting()
         self.members: list[Member] = []
         self.is_async = False
         self.running = 0
@@ -100,14 +101,14 @@ class Pool:
         busy = sum(bool(member.held) for member in self.members if not member.retiring)
         return max(0, self.limits.max - busy - len(self.waiting))
 
-    def submit(self, deliveries: Iterable[Delivery]) -> None:
+    def submit(self, deliveries: Entries | Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
-        self.waiting.extend(deliveries)
+        self.waiting.add(deliveries)
         self.feed()
 
     def submit_first(self, deliveries: Iterable[Delivery]) -> None:
         """Run these before what waits."""
-        self.waiting.extendleft(reversed(list(deliveries)))
+        self.waiting.put_back(deliveries)
         self.feed()
 
     def warm_up(self) -> None:
@@ -144,7 +145,7 @@ class Pool:
     def gave_back(self, deliveries: list[Delivery]) -> None:
         """A member did not begin these; they run before what came later."""
         self.running -= len(deliveries)
-        self.waiting.extendleft(reversed(deliveries))
+        self.waiting.put_back(deliveries)
         if self._draining:
             self._release_waiting()
             self._look_if_drained()
@@ -253,9 +254,7 @@ class Pool:
             self._drained.set()
 
     def _release_waiting(self) -> None:
-        deliveries = list(self.waiting)
-        self.waiting.clear()
-        if deliveries:
+        if deliveries := self.waiting.clear():
             self.owner.released(deliveries)
 
     def _schedule_tick(self) -> None:

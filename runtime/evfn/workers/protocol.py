@@ -5,7 +5,8 @@ A frame is a 4-byte big-endian length and one msgpack-encoded message.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -33,6 +34,39 @@ class Work(msgspec.Struct, frozen=True, array_like=True, tag="work"):
 
     frame: int
     invocations: list[Invocation]
+
+
+class WorkEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
+    """Dispatcher → worker: run these entries of one topic, in this order, each in the slot after the one before.
+
+    All are first deliveries, of which no spans are made. An entry is its id and its fields, untouched since Redis.
+    """
+
+    frame: int
+    first: int
+    trigger: str
+    topic: str
+    entries: Sequence[tuple[bytes, list[bytes]]]
+
+    def invocation(self, entry: tuple[bytes, list[bytes]]) -> "FirstInvocation":
+        """What one of them is to the function."""
+        return FirstInvocation(self.topic, entry[0].decode(), entry[1], self.trigger)
+
+
+class FirstInvocation(msgspec.Struct, frozen=True):
+    """An entry as an invocation, what can be told from the rest put together only when it is asked for."""
+
+    topic: str
+    stream_id: str
+    fields: list[bytes]
+    trigger: str
+    attempt: ClassVar[int] = 1
+    traceparent: ClassVar[str | None] = None
+
+    @property
+    def invocation_id(self) -> str:
+        """Trigger, topic and stream id."""
+        return f"{self.trigger}:{self.topic}:{self.stream_id}"
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
@@ -198,7 +232,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
     status: int
 
 
-ToWorker = Work | Cancel | Stop
+ToWorker = Work | WorkEntries | Cancel | Stop
 FromWorker = Ready | LoadFailed | Imported | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
 ToTemplate = Fork
 FromTemplate = Forked | ForkFailed | Exited

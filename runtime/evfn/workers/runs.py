@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from evfn.functions.invocation import Invocation
 from evfn.outcome import Outcome
-from evfn.workers.protocol import Invocation
 
 
 class Runs(Protocol):

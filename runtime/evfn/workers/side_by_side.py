@@ -6,12 +6,13 @@ import time
 from collections import deque
 
 from evfn.functions.function import NOTHING
+from evfn.functions.invocation import Invocation
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import Capture, Tally
-from evfn.workers.protocol import Cancel, FrameDone, Invocation, Stop, Work
+from evfn.workers.protocol import Cancel, FrameDone, Stop, Work, WorkEntries
 from evfn.workers.reply import reply
 from evfn.workers.runs import Runs
 
@@ -21,9 +22,9 @@ class _Frame:
 
     __slots__ = ("busy_ns", "left", "number")
 
-    def __init__(self, work: Work) -> None:
-        self.number = work.frame
-        self.left = len(work.invocations)
+    def __init__(self, number: int, left: int) -> None:
+        self.number = number
+        self.left = left
         self.busy_ns = 0
 
 
@@ -43,7 +44,7 @@ class SideBySide:
         self._ledger = ledger
         self._capture = capture
         self._concurrency = max(1, concurrency)
-        self._waiting: deque[tuple[Invocation, _Frame]] = deque()
+        self._waiting: deque[tuple[int, Invocation, _Frame]] = deque()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._pid = os.getpid()
         self._stopping = False
@@ -58,8 +59,14 @@ class SideBySide:
         for message in self._channel.arrived():
             match message:
                 case Work():
-                    frame = _Frame(message)
-                    self._waiting.extend((invocation, frame) for invocation in message.invocations)
+                    frame = _Frame(message.frame, len(message.invocations))
+                    self._waiting.extend((invocation.slot, invocation, frame) for invocation in message.invocations)
+                case WorkEntries():
+                    frame = _Frame(message.frame, len(message.entries))
+                    self._waiting.extend(
+                        (slot, message.invocation(entry), frame)
+                        for slot, entry in enumerate(message.entries, message.first)
+                    )
                 case Cancel(slot):
                     task = self._running.get(slot)
                     if task is not None:
@@ -70,14 +77,13 @@ class SideBySide:
 
     def _start_more(self) -> None:
         while self._waiting and len(self._running) < self._concurrency:
-            invocation, frame = self._waiting.popleft()
-            task = asyncio.get_running_loop().create_task(self._run(invocation, frame))
-            self._running[invocation.slot] = task
+            slot, invocation, frame = self._waiting.popleft()
+            self._running[slot] = asyncio.get_running_loop().create_task(self._run(slot, invocation, frame))
         if self._stopping and not self._running:
             self._stopped.set()
 
-    async def _run(self, invocation: Invocation, frame: _Frame) -> None:
-        slot, ledger = invocation.slot, self._ledger
+    async def _run(self, slot: int, invocation: Invocation, frame: _Frame) -> None:
+        ledger = self._ledger
         if ledger.memory[slot] == Status.RECALLED:
             self._ended(slot, Status.SKIPPED, frame)
             return

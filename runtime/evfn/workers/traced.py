@@ -4,10 +4,11 @@ import time
 
 from evfn.event.traceparent import TraceParent
 from evfn.functions.function import Function
+from evfn.functions.invocation import Invocation
 from evfn.outcome import Outcome
 from evfn.tracing.current import within
+from evfn.workers import protocol
 from evfn.workers.ledger import Ledger
-from evfn.workers.protocol import Invocation
 
 
 class Traced:
@@ -21,7 +22,7 @@ class Traced:
     def run(self, invocation: Invocation, started_ns: int | None = None) -> Outcome:
         """As the function's own."""
         place = TraceParent.parse(invocation.traceparent)
-        if place is None:
+        if place is None or not isinstance(invocation, protocol.Invocation):
             return self._function.run(invocation, started_ns)
         with within(place):
             try:
@@ -32,7 +33,7 @@ class Traced:
     async def run_async(self, invocation: Invocation, started_ns: int | None = None) -> Outcome:
         """As the function's own."""
         place = TraceParent.parse(invocation.traceparent)
-        if place is None:
+        if place is None or not isinstance(invocation, protocol.Invocation):
             return await self._function.run_async(invocation, started_ns)
         with within(place):
             try:
