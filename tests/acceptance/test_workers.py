@@ -189,3 +189,48 @@ def test_event_that_takes_its_instance_down_ends_as_a_dead_letter(sandbox: Sandb
     assert letter["reason"] == "crashed"
     assert "its instance died" in letter["error"]["message"]
     assert letter["attempts"] == 2
+
+
+def test_a_single_worker_is_recycled_without_two_at_a_time(sandbox: Sandbox) -> None:
+    """With `max: 1` the next process begins when the one before has ended its last event: order holds over both."""
+    sandbox.manifest("many: {topic: work, function: 'many:run', workers: {max: 1, recycle_after: 5}}")
+    sandbox.function(
+        "many",
+        """
+        import time
+
+        def run(event):
+            note(f"begin {event.data['n']} {os.getpid()}")
+            time.sleep(0.03)
+            note(f"end {event.data['n']} {os.getpid()}")
+        """,
+    )
+    sandbox.emit("work", *({"n": n} for n in range(40)))
+    sandbox.run()
+    notes = [line.split() for line in sandbox.notes()]
+    assert [(what, int(number)) for what, number, _ in notes] == [
+        (what, number) for number in range(40) for what in ("begin", "end")
+    ]
+    assert len({process for _, _, process in notes}) > 2
+
+
+def test_a_worker_goes_on_until_its_successor_has_loaded_the_function(sandbox: Sandbox) -> None:
+    """A recycled worker leaves no pause behind, however long the import takes."""
+    sandbox.manifest("many: {topic: work, function: 'many:run', workers: {max: 1, recycle_after: 10}}")
+    sandbox.function(
+        "many",
+        """
+        import pathlib
+        import time
+
+        journal = pathlib.Path(os.environ["JOURNAL"])
+        while journal.exists() and len(journal.read_text().splitlines()) < 40:
+            time.sleep(0.01)
+
+        def run(event):
+            note(f"{event.data['n']} {os.getpid()}")
+        """,
+    )
+    sandbox.emit("work", *({"n": n} for n in range(60)))
+    sandbox.run()
+    assert [int(line.split()[0]) for line in sandbox.notes()] == list(range(60))

@@ -52,7 +52,11 @@ CONTROL_LOST = 97
 
 
 class Member:
-    """A worker process with its frames. `asked` is when it was asked for, on the monotonic clock in seconds."""
+    """A worker process with its frames. `asked` is when it was asked for, on the monotonic clock in seconds.
+
+    One that has served enough is `spent`: it goes on until another has loaded the function. One that is `retiring`
+    takes nothing more and ends.
+    """
 
     def __init__(self, worker: Worker, pool: "Pool", slots: int, asked: float) -> None:
         self.worker = worker
@@ -64,6 +68,7 @@ class Member:
         self._numbers = count(1)
         self._served = 0
         self._asked = asked
+        self.spent = False
         self.retiring = False
         self._alone = False
         self._ending: dict[int, Outcome] = {}
@@ -270,10 +275,11 @@ class Member:
             self._pool.gave_back(skipped)
         self._regions.append(frame.first)
         self._alone = False
-        if self._served >= self._pool.limits.recycle_after and not self.retiring:
-            self.retire()
-        elif not self._frames:
+        if not self._frames:
             self._start_idle_timer()
+        if self._served >= self._pool.limits.recycle_after and not self.spent:
+            self.spent = True
+            self._pool.spent()
         self._pool.feed()
 
     def _start_idle_timer(self) -> None:
@@ -283,7 +289,7 @@ class Member:
 
     def _idle_too_long(self) -> None:
         self._idle_timer = None
-        if not self._frames and self._pool.may_retire():
+        if not self._frames and (self.spent or self._pool.may_retire()):
             self.retire()
 
     def _check_timeout(self, slot: int, ran_ns: int, now_ns: int) -> None:

@@ -87,8 +87,8 @@ class Pool:
 
     @property
     def active(self) -> int:
-        """Workers that take events, or will once their function is loaded."""
-        return sum(not member.retiring for member in self.members)
+        """Workers that take events, or will once their function is loaded, but for those that are to be replaced."""
+        return sum(not member.retiring and not member.spent for member in self.members)
 
     @property
     def target(self) -> int:
@@ -122,7 +122,7 @@ class Pool:
             return
         self._feeding = True
         try:
-            ready = [member for member in self.members if member.accepts]
+            ready = [] if self._must_wait() else [member for member in self.members if member.accepts]
             # The emptiest first, frame by frame, so that no worker takes all while another has nothing.
             while self.waiting and ready:
                 member = min(ready, key=lambda candidate: candidate.held)
@@ -159,6 +159,7 @@ class Pool:
         if not loaded:
             self._load_failed(LoadFailed(f"the process ended while it imported the function: {cause}"))
         self._refill()
+        self.feed()
 
     def load_answer(self, answer: Ready | LoadFailed, took: timedelta) -> None:
         """A new worker said how loading went, so long after it was asked for."""
@@ -166,6 +167,7 @@ class Pool:
             self._failures = 0
             self.is_async = answer.is_async
             self.owner.loaded(answer, took)
+            self._retire_spent(1)
             self.feed()
         else:
             self._load_failed(answer)
@@ -198,8 +200,13 @@ class Pool:
         for member in list(self.members):
             member.retire()
 
+    def spent(self) -> None:
+        """A worker has served enough: another takes its place, as soon as there is anything for it."""
+        if self._failures == 0 and (self.held or self.active < self.limits.min):
+            self._start_worker()
+
     def retired(self) -> None:
-        """A worker takes nothing more (idle, recycled); another takes its place where one is wanted."""
+        """A worker takes nothing more; another takes its place where one is wanted."""
         self._refill()
 
     def may_retire(self) -> bool:
@@ -207,13 +214,21 @@ class Pool:
         return self.active > self.limits.min
 
     def _refill(self) -> None:
-        if self._failures == 0 and (self.waiting or self.active < self.limits.min):
+        if self._failures == 0 and (self.active < self.limits.min or (self.waiting and self._wants_another())):
             self._start_worker()
 
     def _wants_another(self) -> bool:
         if any(not member.loaded for member in self.members):
             return False
         return self.pace.needs_another(self.held, self.active)
+
+    def _must_wait(self) -> bool:
+        """Whether the worker before still has events: where there may be one only, the next does not overtake it."""
+        return self.limits.max == 1 and any(member.held for member in self.members if member.retiring)
+
+    def _retire_spent(self, most: int) -> None:
+        for member in [member for member in self.members if member.spent and not member.retiring][:most]:
+            member.retire()
 
     def _start_worker(self) -> None:
         if self._closed or self._draining or self._starting is not None or self.active >= self.limits.max:
@@ -246,6 +261,7 @@ class Pool:
 
     def _load_failed(self, answer: LoadFailed) -> None:
         self._failures += 1
+        self._retire_spent(len(self.members))
         self.owner.broken(answer.message, answer.traceback)
         self._release_waiting()
 
