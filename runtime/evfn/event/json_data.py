@@ -13,7 +13,8 @@ BOM = b"\xef\xbb\xbf"
 
 MAX_PLAIN_DEPTH = 50
 
-_decoder = msgspec.json.Decoder()
+decode_json = msgspec.json.Decoder().decode
+"""As `parse`, with msgspec's own errors (all of them ValueError, or RecursionError), for what need not be told why."""
 _encoder = msgspec.json.Encoder()
 _SCALARS = frozenset({str, int, bool, type(None)})
 _BYTE = re.compile(r" ?\(byte (\d+)\)$")
@@ -26,7 +27,7 @@ def parse(body: bytes) -> Any:
     too deep nesting and bytes that are not UTF-8 included.
     """
     try:
-        return _decoder.decode(body)
+        return decode_json(body)
     except RecursionError:
         raise InvalidData("not JSON that can be read: it is nested too deeply") from None
     except UnicodeDecodeError as error:

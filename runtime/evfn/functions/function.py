@@ -23,6 +23,7 @@ from evfn.trigger import DataMode
 
 _VALUES = frozenset({dict, list, str, int, float, bool, tuple, Event})
 """Types that are plainly neither generators nor awaitable; asking costs more than all the rest of an attempt."""
+_AUTO = DataMode.AUTO
 NOTHING = Succeeded()
 """Returned with nothing to report; compared by identity, so that most successes cost no object."""
 
@@ -80,6 +81,10 @@ class Function:
         process. A coroutine is run on an event loop that lives as long as this object.
         """
         try:
+            # As run_raising, for the function that asks for no context and returns nothing.
+            if not self._wants_context:
+                value = self._call(invocation, self._modes.get(invocation.topic, _AUTO), None)
+                return NOTHING if value is None else self._finish(value, Emits(self._origin, invocation))
             return self.run_raising(invocation, started_ns)
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -88,16 +93,13 @@ class Function:
 
     def run_raising(self, invocation: Invocation, started_ns: int | None = None) -> Succeeded:
         """As `run`, but whatever the function raises comes out, InvalidData and InvalidResult too."""
-        emits: Emits | None = None
-        context: Context | None = None
-        if self._wants_context:
-            emits = Emits(self._origin, invocation)
-            context = self._context(invocation, emits, started_ns)
-        value = self._call(invocation, self._modes.get(invocation.topic, DataMode.AUTO), context)
-        if value is None:
-            return NOTHING if emits is None else _outcome(emits)
-        if emits is None:
-            emits = Emits(self._origin, invocation)
+        emits = Emits(self._origin, invocation)
+        context = self._context(invocation, emits, started_ns) if self._wants_context else None
+        value = self._call(invocation, self._modes.get(invocation.topic, _AUTO), context)
+        return _outcome(emits) if value is None else self._finish(value, emits)
+
+    def _finish(self, value: Any, emits: Emits) -> Succeeded:
+        """Take what the call gave."""
         if type(value) in _VALUES:
             emits.add(value)
         elif isinstance(value, Generator):
@@ -113,7 +115,7 @@ class Function:
         emits = Emits(self._origin, invocation)
         try:
             context = self._context(invocation, emits, started_ns) if self._wants_context else None
-            value = self._call(invocation, self._modes.get(invocation.topic, DataMode.AUTO), context)
+            value = self._call(invocation, self._modes.get(invocation.topic, _AUTO), context)
             if value is not None:
                 await _finish(value, emits)
             return _outcome(emits)

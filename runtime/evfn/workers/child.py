@@ -20,10 +20,11 @@ from evfn.functions.pinned import PinnedModules
 from evfn.functions.results import Origin
 from evfn.functions.revision import imported_modules, read, revision
 from evfn.trigger import DataMode
-from evfn.workers import leaving, one_by_one
+from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
+from evfn.workers.one_by_one import OneByOne
 from evfn.workers.output import Capture
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.runs import Runs
@@ -58,7 +59,7 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
         if function.is_async:
             _serve_async(runs, channel, ledger, capture, imports, config.concurrency)
         else:
-            one_by_one.serve(runs, channel, ledger, capture, imports)
+            OneByOne(runs, channel, ledger, capture, imports).serve()
         leaving.stop(capture)
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -6,6 +6,7 @@ import os
 from typing import NoReturn
 
 from evfn.workers.output import Capture, Tally
+from evfn.workers.own_process import OwnProcess
 
 
 def stop(capture: Capture) -> NoReturn:
@@ -19,10 +20,10 @@ def stop(capture: Capture) -> NoReturn:
     os._exit(0)
 
 
-def by_the_function(error: SystemExit | KeyboardInterrupt, capture: Capture, tally: Tally, pid: int) -> NoReturn:
+def by_the_function(error: SystemExit | KeyboardInterrupt, capture: Capture, tally: Tally, own: OwnProcess) -> NoReturn:
     """The function asked for the end of its process: it gets it. The slot stays RUNNING, for no result is no success.
 
-    In a process that the function forked (another pid than the worker's) that is all.
+    In a process that the function forked that is all.
     """
     if isinstance(error, KeyboardInterrupt):
         code, said = 130, "the function raised KeyboardInterrupt"
@@ -30,7 +31,7 @@ def by_the_function(error: SystemExit | KeyboardInterrupt, capture: Capture, tal
         wanted = error.code
         said = f"the function called sys.exit({'' if wanted is None else _shown(wanted)})"
         code = wanted & 0xFF if isinstance(wanted, int) else int(wanted is not None)
-    if os.getpid() == pid:
+    if own:
         capture.finish(tally)
         capture.say(tally, said)
     os._exit(code)

@@ -12,10 +12,10 @@ A recalled slot that the worker reaches becomes SKIPPED.
 
 import mmap
 import os
-import struct
 from enum import IntEnum
 
-_TIME = struct.Struct("<Q")
+_TIME = 8
+"""Bytes of a time in nanoseconds."""
 
 
 class Status(IntEnum):
@@ -35,13 +35,18 @@ class Ledger:
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(descriptor, slots * (1 + 2 * _TIME.size))
+        self.memory = mmap.mmap(descriptor, slots * (1 + 2 * _TIME))
+        times = memoryview(self.memory)[slots:].cast("Q")
+        self.starts = times[:slots]
+        """When each slot's call began, on the monotonic clock in nanoseconds."""
+        self.ends = times[slots:]
+        times.release()
 
     @staticmethod
     def create(slots: int) -> int:
         """A new descriptor, closed on exec, whose page is all FREE."""
         descriptor = os.memfd_create("evfn-ledger", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, slots * (1 + 2 * _TIME.size))
+        os.ftruncate(descriptor, slots * (1 + 2 * _TIME))
         return descriptor
 
     def status(self, slot: int) -> Status:
@@ -52,25 +57,25 @@ class Ledger:
 
     def begin(self, slot: int, now_ns: int) -> None:
         """Running from now on: the start is written before the byte, so that a reader never sees an old start."""
-        _TIME.pack_into(self.memory, self.slots + slot * _TIME.size, now_ns)
+        self.starts[slot] = now_ns
         self.memory[slot] = Status.RUNNING
 
     def started_ns(self, slot: int) -> int:
         """When the slot's call began, on the monotonic clock in nanoseconds."""
-        started: int = _TIME.unpack_from(self.memory, self.slots + slot * _TIME.size)[0]
-        return started
+        return self.starts[slot]
 
     def end(self, slot: int, now_ns: int) -> None:
         """The slot's call is over; to be written before its final byte."""
-        _TIME.pack_into(self.memory, self.slots + (self.slots + slot) * _TIME.size, now_ns)
+        self.ends[slot] = now_ns
 
     def ran_ns(self, slot: int) -> tuple[int, int] | None:
         """From when to when the slot's call ran, on the monotonic clock in nanoseconds; None where its end is not
         written."""
-        started = self.started_ns(slot)
-        ended: int = _TIME.unpack_from(self.memory, self.slots + (self.slots + slot) * _TIME.size)[0]
+        started, ended = self.starts[slot], self.ends[slot]
         # What an earlier event left there was before this one began.
         return (started, ended) if ended >= started else None
 
     def close(self) -> None:
+        self.starts.release()
+        self.ends.release()
         self.memory.close()

@@ -11,61 +11,67 @@ from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import NO_SLOT, Capture
+from evfn.workers.own_process import OwnProcess
 from evfn.workers.protocol import FrameDone, Stop, Work, WorkEntries
 from evfn.workers.reply import reply
 from evfn.workers.runs import Runs
 
 
-def serve(function: Runs, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports) -> None:
-    """Work off frames until told to stop."""
-    for message in channel.messages():
-        if isinstance(message, WorkEntries):
-            # One after the other: the objects of a whole frame would keep the garbage collector busy.
-            entries = enumerate(map(message.invocation, message.entries), message.first)
-            _run(message.frame, entries, function, channel, ledger, capture)
-            imports.look()
-        elif isinstance(message, Work):
-            invocations = [(invocation.slot, invocation) for invocation in message.invocations]
-            _run(message.frame, invocations, function, channel, ledger, capture)
-            imports.look()
-        elif isinstance(message, Stop):
-            return
+class OneByOne:
+    def __init__(
+        self, function: Runs, channel: Channel, ledger: Ledger, capture: Capture, imports: LateImports
+    ) -> None:
+        self._function = function
+        self._channel = channel
+        self._ledger = ledger
+        self._capture = capture
+        self._imports = imports
+        self._own = OwnProcess()
+
+    def serve(self) -> None:
+        """Work off frames until told to stop."""
+        for message in self._channel.messages():
+            match message:
+                case WorkEntries():
+                    # One after the other: all objects of a frame at once would keep the garbage collector busy.
+                    self._run(message.frame, enumerate(map(message.invocation, message.entries), message.first))
+                case Work():
+                    self._run(message.frame, ((each.slot, each) for each in message.invocations))
+                case Stop():
+                    return
+
+    def _run(self, frame: int, invocations: Iterable[tuple[int, Invocation]]) -> None:
+        # This loop is what an event costs: names are local, and a plain success is nothing but its byte.
+        run, memory, starts, tally = self._function.run, self._ledger.memory, self._ledger.starts, self._capture.tally
+        clock, own = time.monotonic_ns, self._own.mark
+        recalled, skipped, running, done, replied = map(int, _STATES)
+        began = clock()
+        for slot, invocation in invocations:
+            # Read after the byte of the event before was written: what the dispatcher may conclude depends on it.
+            if memory[slot] == recalled:
+                memory[slot] = skipped
+                continue
+            # As Ledger.begin.
+            starts[slot] = started = clock()
+            memory[slot] = running
+            tally.slot = slot
+            try:
+                outcome = run(invocation, started)
+            except (SystemExit, KeyboardInterrupt) as error:
+                leaving.by_the_function(error, self._capture, tally, self._own)
+            if not own[0]:
+                # The function forked and this is the child coming back: the event is its parent's.
+                os._exit(0)
+            if tally.used:
+                self._capture.finish(tally)
+            if outcome is NOTHING:
+                memory[slot] = done
+            else:
+                self._channel.send(reply(slot, outcome))
+                memory[slot] = replied
+        tally.slot = NO_SLOT
+        self._channel.send(FrameDone(frame, clock() - began))
+        self._imports.look()
 
 
-def _run(
-    frame: int,
-    invocations: Iterable[tuple[int, Invocation]],
-    function: Runs,
-    channel: Channel,
-    ledger: Ledger,
-    capture: Capture,
-) -> None:
-    # This loop is what an event costs: names are local, and a plain success is nothing but its byte.
-    run, begin, memory, tally = function.run, ledger.begin, ledger.memory, capture.tally
-    clock, current_pid, pid = time.monotonic_ns, os.getpid, os.getpid()
-    recalled, skipped, done, replied = map(int, (Status.RECALLED, Status.SKIPPED, Status.DONE, Status.REPLIED))
-    began = clock()
-    for slot, invocation in invocations:
-        # Read after the byte of the event before was written: what the dispatcher may conclude depends on it.
-        if memory[slot] == recalled:
-            memory[slot] = skipped
-            continue
-        started = clock()
-        begin(slot, started)
-        tally.slot = slot
-        try:
-            outcome = run(invocation, started)
-        except (SystemExit, KeyboardInterrupt) as error:
-            leaving.by_the_function(error, capture, tally, pid)
-        if current_pid() != pid:
-            # The function forked and this is the child coming back: the event is its parent's.
-            os._exit(0)
-        if tally.used:
-            capture.finish(tally)
-        if outcome is NOTHING:
-            memory[slot] = done
-        else:
-            channel.send(reply(slot, outcome))
-            memory[slot] = replied
-    tally.slot = NO_SLOT
-    channel.send(FrameDone(frame, clock() - began))
+_STATES = (Status.RECALLED, Status.SKIPPED, Status.RUNNING, Status.DONE, Status.REPLIED)

@@ -12,6 +12,7 @@ from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import Capture, Tally
+from evfn.workers.own_process import OwnProcess
 from evfn.workers.protocol import Cancel, FrameDone, Stop, Work, WorkEntries
 from evfn.workers.reply import reply
 from evfn.workers.runs import Runs
@@ -46,7 +47,7 @@ class SideBySide:
         self._concurrency = max(1, concurrency)
         self._waiting: deque[tuple[int, Invocation, _Frame]] = deque()
         self._running: dict[int, asyncio.Task[None]] = {}
-        self._pid = os.getpid()
+        self._own = OwnProcess()
         self._stopping = False
         self._stopped = asyncio.Event()
 
@@ -94,8 +95,8 @@ class SideBySide:
         try:
             outcome = await self._function.run_async(invocation, started)
         except (SystemExit, KeyboardInterrupt) as error:
-            leaving.by_the_function(error, self._capture, tally, self._pid)
-        if os.getpid() != self._pid:
+            leaving.by_the_function(error, self._capture, tally, self._own)
+        if not self._own:
             os._exit(0)
         frame.busy_ns += time.monotonic_ns() - started
         if tally.used:
