@@ -54,6 +54,8 @@ FETCH = 512
 FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
 _ID = itemgetter(0)
+_Pairs = list[tuple[bytes, list[bytes] | None]]
+_Fetched = tuple[Subscription, Source, _Pairs]
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
 
@@ -112,6 +114,7 @@ class Dispatcher:
         self._draining = False
         self._makes_way = False
         self._fetching = False
+        self._asked = 0
         self._tries = 0
         self._turn = 0
         self._short_of = ""
@@ -215,7 +218,7 @@ class Dispatcher:
     def room(self) -> int:
         """How many more deliveries it can make use of now. An event takes room until it is settled."""
         target = self.pool.target
-        free = target - self.unsettled
+        free = target - self.unsettled - self._asked
         # Fetching one by one as single places become free would cost a round trip an event.
         return free if free * 4 >= target else 0
 
@@ -261,15 +264,37 @@ class Dispatcher:
         while True:
             await self._awake.wait()
             self._awake.clear()
-            if not self.takes or self._makes_way:
-                continue
             self._fetching = True
             try:
-                for subscription, source in self._in_turn():
-                    if source in subscription.hot and self.room > 0 and self.takes:
-                        await self._fetch(subscription, source)
+                await self._fetch_all()
             finally:
                 self._fetching = False
+
+    async def _fetch_all(self) -> None:
+        """Fetch until nothing is left, or no room for it. While the server looks for the next entries, those that came
+        last are taken in; never are two fetches under way, for then they might overtake each other."""
+        fetching = self._begin_fetch()
+        try:
+            while fetching is not None:
+                fetched, fetching = fetching, None
+                subscription, source, entries = await fetched
+                if entries and (fetching := self._begin_fetch()):
+                    await asyncio.sleep(0)  # It goes out.
+                if entries:
+                    await self._accept(subscription, source, entries)
+                fetching = fetching or self._begin_fetch()
+        finally:
+            if fetching is not None:
+                fetching.cancel()
+
+    def _begin_fetch(self) -> "asyncio.Task[_Fetched] | None":
+        """Ask the stream whose turn it is for as many entries as there is room for."""
+        places = [] if not self.takes or self._makes_way or self.room == 0 else self._in_turn()
+        if not places:
+            return None
+        subscription, source = places[0]
+        self._asked = min(self.room, FETCH)
+        return asyncio.create_task(self._fetch(subscription, source, self._asked))
 
     def _in_turn(self) -> list[tuple[Subscription, Source]]:
         """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
@@ -283,9 +308,18 @@ class Dispatcher:
         ]
         return sorted(places, key=lambda place: place[0].served[place[1]])
 
-    async def _fetch(self, subscription: Subscription, source: Source) -> None:
+    async def _fetch(self, subscription: Subscription, source: Source, count: int) -> "_Fetched":
+        try:
+            entries = await self._fetched(subscription, source, count)
+        finally:
+            self._asked = 0
+        # From here on they take room.
+        self.unsettled += len(entries)
+        return subscription, source, entries
+
+    async def _fetched(self, subscription: Subscription, source: Source, count: int) -> "_Pairs":
+        """What is new of a stream; nothing where it cannot be had now, and then its trigger says why."""
         wakes = subscription.wakes
-        count = min(self.room, FETCH)
         flight = subscription.in_flight(source)
         try:
             with flight.call():
@@ -295,33 +329,26 @@ class Dispatcher:
                 flight.took(entries)
         except GroupGone:
             await self.recreate(subscription)
-            self._awake.set()
-            return
+            return []
         except BrokerUnavailable as error:
             self.blocked(subscription, FETCHING, str(error))
             await self._clock.sleep(later(self._tries, self._random()))
             self._tries += 1
-            self._awake.set()
-            return
+            return []
         except BrokerError as error:
             # One bad key is left out until the next sweep wakes it; the rest goes on.
             self.blocked(subscription, FETCHING, str(error))
             subscription.hot.discard(source)
-            return
+            return []
         self._tries = 0
         self.blocked(subscription, FETCHING, None)
         if got < count and subscription.wakes == wakes:
             subscription.hot.discard(source)
-        if subscription.hot:
-            self._awake.set()
-        if entries:
-            self._turn += 1
-            subscription.served[source] = self._turn
-            await self._accept(subscription, source, entries)
+        self._turn += 1
+        subscription.served[source] = self._turn
+        return entries
 
-    def _new_here(
-        self, flight: InFlight, entries: list[tuple[bytes, list[bytes] | None]]
-    ) -> list[tuple[bytes, list[bytes] | None]]:
+    def _new_here(self, flight: InFlight, entries: "_Pairs") -> "_Pairs":
         """Without what still runs here: a group that was made again delivers it once more, and once is enough."""
         if flight.ids.keys().isdisjoint(map(_ID, entries)):
             return entries
@@ -350,10 +377,7 @@ class Dispatcher:
                 f"the consumer group on {subscription.topic} was gone; it is made again at {where}",
             )
 
-    async def _accept(
-        self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
-    ) -> None:
-        self.unsettled += len(entries)
+    async def _accept(self, subscription: Subscription, source: Source, entries: "_Pairs") -> None:
         self._listener.tell(Delivered(self.trigger.name, len(entries)))
         if source is Source.TOPIC:
             subscription.settlers[source].delivered(entries[-1][0])
