@@ -21,6 +21,8 @@ __all__ = ["Argument", "Connection", "GroupGone", "KeyTaken", "ReplyLost", "Scri
 
 _INFO = pack(("INFO", "server"))
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+_BUFFER = 1 << 18
+"""Bytes read at once: a reply of hundreds of events in one or two turns of the loop."""
 _LAST_TRY = 0.1
 """Seconds that a try needs at least."""
 LINKS = 16
@@ -50,6 +52,7 @@ class Connection:
         """Grows whenever there is another server behind the address, or may be: restarted, or replaced by a replica. It
         may have lost what the one before had acknowledged, and give out stream ids that were given out before."""
         self._run_id: bytes | None = None
+        self._buffer = bytearray(_BUFFER)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock, draw: Callable[[], float] = random.random) -> "Connection":
@@ -136,7 +139,7 @@ class Connection:
                 return await self._talk(one, packed, replies)
             finally:
                 self._used.discard(one)
-                if one.is_connected and not self._closed:
+                if one.calm and not self._closed:
                     self._idle.append(one)
 
     async def _take(self) -> Link:
@@ -145,7 +148,7 @@ class Connection:
         while self._idle:
             one = self._idle.pop()
             # Bytes nobody asked for, or the end of the stream: the server closed it while it was idle.
-            if one.is_connected and not await one.can_read():
+            if one.calm:
                 return one
             await self._drop(one)
         one = link(self.url)
@@ -162,9 +165,12 @@ class Connection:
         if self._run_id not in (None, run_id):
             self.epoch += 1
         self._run_id = run_id
+        one.take_over(self._buffer)
         return one
 
     async def _drop(self, one: Link) -> None:
+        if not one.is_connected:
+            return  # Another call on it has found out before.
         await one.disconnect(nowait=True)
         self.lost += 1
         if self._run_id is None:
@@ -173,22 +179,20 @@ class Connection:
 
     async def _talk(self, one: Link, packed: bytes, replies: int) -> list[Any]:
         try:
-            await one.send_packed_command(packed)
-            result: list[Any] = []
-            stale = False
-            for _ in range(replies):
-                try:
-                    result.append(await one.read_response())
-                except ResponseError as refusal:
-                    result.append(translate(refusal, self.server, sent=True))
-                    stale = stale or is_stale(refusal)
-            if stale:
-                await self._drop(one)
+            result = await one.ask(packed, replies)
+            for index, reply in enumerate(result):
+                if isinstance(reply, ResponseError):
+                    result[index] = translate(reply, self.server, sent=True)
+                    if is_stale(reply):
+                        await self._drop(one)
+                elif isinstance(reply, RedisError):
+                    # It serves nobody now, as while it loads its data.
+                    raise reply
         except (RedisError, OSError, TimeoutError) as error:
             await self._drop(one)
             raise translate(error, self.server, sent=True) from error
         except BaseException:
-            # Cancelled between two replies: the next caller must not get ours.
+            # Cancelled before its reply: the next caller must not get ours.
             await one.disconnect(nowait=True)
             raise
         return result

@@ -1,11 +1,11 @@
 """One socket to the server, with redis-py's handshake and hiredis doing all packing and parsing.
 
-redis.asyncio packs commands in Python and arms a task per write; on the path of every event both cost more than the
-server does.
+redis.asyncio packs commands in Python, arms a task per write and copies every reply once more; on the path of every
+event that costs more than the server does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from evfn.broker import sentinel
 from evfn.broker.refusal import translate
+from evfn.broker.replies import Replies
 from evfn.broker.url import Url
 from evfn.errors import BrokerError
 
@@ -41,7 +42,9 @@ def pack(command: Sequence[Argument]) -> bytes:
 
 
 class Link(AbstractConnection):
-    """Packing by hiredis, writing without a task of its own."""
+    """Packing by hiredis; once connected, replies are read as `evfn.broker.replies` says."""
+
+    _replies: Replies | None = None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return [pack(args)]
@@ -58,30 +61,35 @@ class Link(AbstractConnection):
             raise TypeError("hiredis is needed, and redis-py does not use it")
         parser.set_invalidation_push_handler(handler)  # type: ignore[no-untyped-call]
 
-    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        del check_health  # idle links are looked at when they are taken, see Connection
-        writer = self._writer
-        if writer is None:
+    def take_over(self, buffer: bytearray) -> None:
+        """From now on only `ask` is used; `buffer` may be that of other links of this event loop."""
+        if self._writer is not None:
+            transport = self._writer.transport
+            self._replies = Replies(buffer, self._parser.parse_error, transport.get_protocol())
+            transport.set_protocol(self._replies)
+
+    @property
+    def calm(self) -> bool:
+        """Whether it is connected, and nothing is awaited on it and nothing came that nobody asked for."""
+        return self.is_connected and self._replies is not None and self._replies.calm
+
+    async def ask(self, packed: bytes, count: int) -> list[Any]:
+        """Send so many commands and wait for their replies, among which errors stand as values.
+
+        Calls may overlap; they are answered in their order. Raises redis-py's errors where the link breaks or the
+        server is silent; then, and where the call is cancelled, the link is of no more use.
+        """
+        replies = self._replies
+        if replies is None or self._writer is None:
             raise RedisConnectionError("not connected")
         try:
-            if isinstance(command, str):
-                writer.write(command.encode())
-            elif isinstance(command, bytes):
-                writer.write(command)
-            else:
-                writer.writelines(command)
             async with asyncio.timeout(self.socket_timeout):
-                await writer.drain()
+                await replies.drained()
+                self._writer.write(packed)
+                awaited = [replies.next() for _ in range(count)]
+                return [await each for each in awaited]
         except TimeoutError:
-            await self.disconnect(nowait=True)
-            raise RedisTimeoutError("Timeout writing to socket") from None
-        except OSError as error:
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"while writing: {error}") from error
-        except BaseException:
-            # Half a command may be out: nothing else can use this socket.
-            await self.disconnect(nowait=True)
-            raise
+            raise RedisTimeoutError("the server is silent") from None
 
 
 class _Tcp(Link, TcpLink):
