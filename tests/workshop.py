@@ -15,12 +15,17 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from evfn.outcome import EmitForm
+from evfn.workers.arena import Arena
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.protocol import (
+    EmitData,
     Exited,
     Fork,
     Forked,
     ForkFailed,
+    Form,
+    FormedReply,
     FrameDone,
     FrameReader,
     Invocation,
@@ -28,9 +33,11 @@ from evfn.workers.protocol import (
     Message,
     Output,
     Ready,
+    SucceededReply,
     Work,
     WorkerConfig,
     encode,
+    unpack_reply,
 )
 
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -62,7 +69,9 @@ class Worker:
     reader: FrameReader = field(default_factory=FrameReader)
     raw: bytearray = field(default_factory=bytearray)
     ended: bool = False
+    arena: Arena = field(init=False)
     frames: Iterator[int] = field(default_factory=lambda: count(1))
+    forms: list[EmitForm] = field(default_factory=list)
 
     def send(self, message: Message) -> None:
         self.control.sendall(encode(message))
@@ -72,6 +81,8 @@ class Worker:
         number: int = next(self.frames)
         for slot in range(first, first + len(fields)):
             self.ledger.mark(slot, Status.WAITING)
+        self.arena = self.ledger.arena(first)
+        self.arena.clear()
         invocations = [
             Invocation(slot, topic, f"{slot + 1}-0", attempt, f"inv-{slot}", entry)
             for slot, entry in enumerate(fields, first)
@@ -111,8 +122,26 @@ class Worker:
                 chunk = self.control.recv(1 << 18)
             except ConnectionResetError:
                 chunk = b""
-            self.said.extend(self.reader.feed(chunk))
+            for message in self.reader.feed(chunk):
+                if isinstance(message, Form):
+                    self.forms.append(EmitForm(message.topic, message.fields))
+                    continue
+                if isinstance(message, FrameDone):
+                    self.said.extend(self.heard())
+                self.said.append(message)
             self.ended = not chunk
+
+    def heard(self) -> list[Message]:
+        """What stands in the arena of the last frame, emits with all their fields."""
+        replies: list[Message] = []
+        for reply in map(unpack_reply, self.arena.read()):
+            if isinstance(reply, FormedReply):
+                form = self.forms[reply.form]
+                emit = EmitData(form.topic, list(form.filled(reply.own)))
+                replies.append(SucceededReply(reply.slot, [emit], False))
+            else:
+                replies.append(reply)
+        return replies
 
     def lines(self, slot: int = 0) -> list[tuple[str, str]]:
         """The captured output of one slot."""

@@ -85,7 +85,7 @@ def stored_ms(stream_id: str, invocation_id: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class SucceededMany:
-    """`count` attempts of one trigger succeeded with nothing to report; they are told together.
+    """`count` attempts of one trigger succeeded and are told together, with `emitted` emits in all.
 
     `duration` is what one of them took, on average, where it is known. `stored_ms` is when the first and the last
     of their events were stored, in milliseconds on the server's clock, replayed ones left out; None where there is no
@@ -96,6 +96,7 @@ class SucceededMany:
     count: int
     duration: timedelta | None = None
     stored_ms: tuple[int, int] | None = None
+    emitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """How one attempt ended. A closed set: whatever a function or its process does becomes one of these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -34,6 +35,36 @@ class Emit:
 
     topic: str
     fields: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmitForm:
+    """What many emits have in common: the topic, and their fields, of which each emit has its own where None stands."""
+
+    topic: str
+    fields: tuple[bytes | None, ...]
+
+    def filled(self, own: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The fields of one of them."""
+        values = iter(own)
+        return tuple(next(values) if value is None else value for value in self.fields)
+
+
+class FormedEmit(Emit):
+    """An emit of which only its `own` values travel; the fields are put together for whoever asks."""
+
+    __slots__ = ("form", "own")
+    form: EmitForm
+    own: Sequence[bytes]
+
+    def __init__(self, form: EmitForm, own: Sequence[bytes]) -> None:
+        object.__setattr__(self, "form", form)
+        object.__setattr__(self, "own", own)
+        object.__setattr__(self, "topic", form.topic)
+
+    @property
+    def fields(self) -> tuple[bytes, ...]:
+        return self.form.filled(self.own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evfn.workers.frame import FRAMES_PER_WORKER, SLOTS_PER_FRAME
+from evfn.workers.frame import FRAMES_PER_WORKER
+from evfn.workers.ledger import SLOTS_PER_FRAME
 from evfn.workers.pace import Pace
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 from evfn.broker import limits
 from evfn.broker.dead_letter import DeadLetter, fields
-from evfn.outcome import Emit
+from evfn.outcome import Emit, EmitForm, FormedEmit
 
 
 class Kind(Enum):
@@ -102,12 +102,41 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Emitting:
+    """First deliveries that are done with one emit of this form each: their ids, and what is each emit's own.
+
+    What an `Entry` says for each is said once: `counters` are added for each of them.
+    """
+
+    form: EmitForm
+    counters: Mapping[str, int]
+    pairs: Sequence[tuple[bytes, Sequence[bytes]]]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The same as entries of their own."""
+        return [Entry.ack(entry, [FormedEmit(self.form, own)], counters=self.counters) for entry, own in self.pairs]
+
+    def within(self, emits: int, size: int) -> Iterator["Emitting"]:
+        """In parts of at most so many emits, and of so many bytes where they are more than one."""
+        begin, held = 0, 0
+        for at, (_, own) in enumerate(self.pairs):
+            more = sum(map(len, own))
+            if at > begin and (at - begin >= emits or held + more > size):
+                yield replace(self, pairs=self.pairs[begin:at])
+                begin, held = at, 0
+            held += more
+        yield replace(self, pairs=self.pairs[begin:])
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Deliveries of one source to settle together.
 
-    `acks` need nothing but their ack. `counters` are added when the (last) call takes anything off the list, so they
-    are for the plain acks; what an entry counts stands in the entry. `repeat` says that an earlier call with this
-    content may have been carried out. `last_delivered` is the highest topic id this instance was delivered.
+    `acks` need nothing but their ack; what is `emitting` is done with an emit each. `counters` are added when the
+    (last) call takes anything off the list, so they are for the plain acks; what an entry counts stands in the entry.
+    `repeat` says that an earlier call with this content may have been carried out. `last_delivered` is the highest
+    topic id this instance was delivered.
 
     With `check` only what is pending for this instance is settled: since it was delivered the server was restarted or
     replaced, and the same id may now be another event's, given to somebody else. `epoch` is the connection's for which
@@ -121,10 +150,24 @@ class Batch:
     check: bool = False
     epoch: int | None = None
     last_delivered: bytes = b""
+    emitting: Sequence[Emitting] = ()
+
+    @property
+    def ids(self) -> list[bytes]:
+        """Of everything to settle."""
+        emitting = [entry for each in self.emitting for entry, _ in each.pairs]
+        return [*self.acks, *(entry.id for entry in self.entries), *emitting]
 
 
 def parts(batch: Batch) -> Iterator[Batch]:
     """The batch in calls within the limits; counters and the last delivered id go with the last one."""
+    if batch.emitting:
+        for emitting in batch.emitting:
+            for part in emitting.within(limits.EMITS, limits.BYTES):
+                yield replace(_like(batch), emitting=[part], last_delivered=batch.last_delivered)
+        batch = replace(batch, emitting=())
+        if not batch.acks and not batch.entries and not batch.counters:
+            return
     if not batch.entries and len(batch.acks) <= limits.IDS:
         yield batch
         return
@@ -142,6 +185,12 @@ def parts(batch: Batch) -> Iterator[Batch]:
     result.append(current)
     yield from result[:-1]
     yield replace(result[-1], counters=batch.counters, last_delivered=batch.last_delivered)
+
+
+def apart(batch: Batch) -> Batch:
+    """The same, each entry by itself."""
+    emitting = [entry for each in batch.emitting for entry in each.entries]
+    return replace(batch, emitting=(), entries=[*emitting, *batch.entries])
 
 
 def by_streams(batch: Batch) -> list[Batch]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import cast
 
 from evfn.broker import claims
-from evfn.broker.batch import Batch, Entry, Kind, Traced
+from evfn.broker.batch import Batch, Emitting, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
 from evfn.broker.connection import Connection
 from evfn.broker.keys import Keys
@@ -24,6 +24,7 @@ __all__ = [
     "Batch",
     "Claimed",
     "Consumer",
+    "Emitting",
     "Entry",
     "Group",
     "GroupGone",

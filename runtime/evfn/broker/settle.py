@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evfn.broker.batch import Batch, Entry, Kind, by_streams, parts
+from evfn.broker.batch import Batch, Emitting, Entry, Kind, apart, by_streams, parts
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
 from evfn.broker.scripts import Script
@@ -62,10 +62,13 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
     while todo:
         part = todo.popleft()
         try:
-            reply, entries = await _call(connection, keys, place, part)
+            reply = await _call(connection, keys, place, part)
         except BrokerUnavailable:
             raise
         except BrokerError as error:
+            if part.emitting:
+                todo.extendleft(reversed(list(parts(apart(replace(part, repeat=True))))))
+                continue
             if any(entry.traced for entry in part.entries):
                 # This user may have no right to the keys of traces; that must not stand in the way of settling.
                 todo.appendleft(
@@ -75,9 +78,9 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
             if not any(entry.emits for entry in part.entries):
                 raise
             # Nor must an emit to a stream this user may not write: a script is refused as a whole for one of its keys.
-            apart = by_streams(part)
-            if len(apart) > 1:
-                todo.extendleft(reversed(apart))
+            by_topics = by_streams(part)
+            if len(by_topics) > 1:
+                todo.extendleft(reversed(by_topics))
             else:
                 streams = sorted({keys.topic(emit.topic) for entry in part.entries for emit in entry.emits})
                 refused += [Refused(entry.id, ", ".join(streams), str(error)) for entry in part.entries]
@@ -85,7 +88,10 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
         if reply[0] == b"FENCED":
             return replace(total, fenced=True, refused=refused)
         if reply[0] == b"OK":
-            total = _add(total, part, entries, reply, refused)
+            total = _add(total, part, reply, refused)
+            continue
+        if part.emitting:
+            todo.extendleft(reversed(list(parts(apart(part)))))
             continue
         key = reply[1].decode()
         rest = [entry for entry in part.entries if not _needs(entry, key, keys, place)]
@@ -101,20 +107,21 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
     return replace(total, refused=refused)
 
 
-def _add(total: Settled, part: Batch, entries: Sequence[Entry], reply: list[Any], refused: list[Refused]) -> Settled:
+def _add(total: Settled, part: Batch, reply: list[Any], refused: list[Refused]) -> Settled:
     _, acked, problem, missing, not_written = reply
+    ids = [*(entry for each in part.emitting for entry, _ in each.pairs), *(entry.id for entry in part.entries)]
     for at in range(0, len(not_written), 3):
         number, key, error = not_written[at : at + 3]
-        refused.append(Refused(entries[number - 1].id, key.decode(), error.decode("utf-8", "replace")))
+        refused.append(Refused(ids[number - 1], key.decode(), error.decode("utf-8", "replace")))
     return replace(
         total,
-        acked=total.acked + acked + len(entries) - len(missing) - len(not_written) // 3,
+        acked=total.acked + acked + len(ids) - len(missing) - len(not_written) // 3,
         missing=total.missing + len(part.acks) - acked + len(missing),
         counter_error=problem.decode("utf-8", "replace") or total.counter_error,
     )
 
 
-async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -> tuple[list[Any], Sequence[Entry]]:
+async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -> Any:
     topic, group = place.topic, place.group
     names = [
         place.stream,
@@ -131,11 +138,31 @@ async def _call(connection: Connection, keys: Keys, place: Place, part: Batch) -
     args += (len(part.acks), *part.acks, len(part.counters))
     for name, by in part.counters.items():
         args += (name, by)
-    if not part.entries:
-        args.append(0)
-    else:
+    if part.emitting:
+        _emitting(keys, part.emitting, names, args)
+    elif part.entries:
         args[4] = _entries(connection, keys, part.entries, names, args)
-    return await SETTLE.run(connection, names, args, epoch=part.epoch), part.entries
+    else:
+        args += (0, 0)
+    return await SETTLE.run(connection, names, args, epoch=part.epoch)
+
+
+def _emitting(keys: Keys, emitting: Sequence[Emitting], names: list[str], args: list[Argument]) -> None:
+    """Append what is done with an emit each: the counters of each form, and the forms."""
+    args.append(len(emitting))
+    for each in emitting:
+        args.append(len(each.counters))
+        for name, by in each.counters.items():
+            args += (name, by)
+    args.append(len(emitting))
+    for tally, each in enumerate(emitting, 1):
+        names.append(keys.topic(each.form.topic))
+        fields = each.form.fields
+        own = [place for place, value in enumerate(fields, 1) if value is None]
+        args += (len(names), tally, len(fields), *(value or b"" for value in fields), len(own), *own, len(each.pairs))
+        for entry, values in each.pairs:
+            args.append(entry)
+            args += values
 
 
 def _entries(
@@ -178,6 +205,7 @@ def _entries(
         args.append(len(tally_counters))
         for name, by in tally_counters:
             args += (name, by)
+    args.append(0)
     args += tail
     # Last, behind the streams that the script looks at before it writes anything.
     names += map(keys.trace, traces)

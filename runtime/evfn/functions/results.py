@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from evfn.errors import EvfnError, InvalidData
@@ -10,7 +11,7 @@ from evfn.event import HOPS, Cause, Entry, Event, dump, encode, trace_of
 from evfn.event.trace import CAUSE, TRACE, marks
 from evfn.event.traceparent import TRACEPARENT, TRACESTATE, onward
 from evfn.functions.invocation import Invocation
-from evfn.outcome import Emit, Succeeded
+from evfn.outcome import Emit, EmitForm, FormedEmit, Succeeded
 
 MAX_HOPS = 32
 MAX_EMITS = 10_000
@@ -27,6 +28,22 @@ class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retr
     def __init__(self, message: str, reason: str = "rejected") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+_PLAIN = 8
+"""Fields and values that emits share where no trace goes on that has a state."""
+_OTHER_BYTES = 500
+"""About what the fields of a bare value's event hold besides its data."""
+
+
+@lru_cache(maxsize=256)
+def _form(topic: str, source: bytes, hops: bytes) -> EmitForm:
+    """The event of a bare value, whose id, time, place in a trace and data are its own."""
+    fields = (
+        b"specversion", b"1.0", b"id", None, b"type", topic.encode(), b"source", source, b"time", None,
+        TRACEPARENT.encode(), None, HOPS.encode(), hops, b"datacontenttype", b"application/json", b"data", None,
+    )  # fmt: skip
+    return EmitForm(topic, fields)
 
 
 def _now() -> datetime:
@@ -119,13 +136,15 @@ class Emits:
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
         shared = self._shared or self._inherit()
-        self._keep(
-            topic,
-            (
-                *self._first, b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(), *shared,
-                b"datacontenttype", b"application/json", b"data", data,
-            ),
+        if not self._first and len(shared) == _PLAIN:
+            form = _form(topic, shared[1], shared[7])
+            self._keep(FormedEmit(form, (self._id().encode(), shared[3], shared[5], data)), len(data) + _OTHER_BYTES)
+            return
+        fields = (
+            *self._first, b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(), *shared,
+            b"datacontenttype", b"application/json", b"data", data,
         )  # fmt: skip
+        self._keep(Emit(topic, fields), sum(map(len, fields)))
 
     def _store_event(self, event: Event, made: str) -> None:
         self._check(event.topic)
@@ -145,15 +164,16 @@ class Emits:
             )
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
-        self._keep(event.topic, (*self._first, *fields))
+        fields = [*self._first, *fields]
+        self._keep(Emit(event.topic, tuple(fields)), sum(map(len, fields)))
 
-    def _keep(self, topic: str, fields: tuple[bytes, ...]) -> None:
-        self._bytes += sum(map(len, fields))
+    def _keep(self, emit: Emit, size: int) -> None:
+        self._bytes += size
         if len(self._emits) == MAX_EMITS:
             raise InvalidResult(f"more than {MAX_EMITS:,} emits in one attempt", "too_large")
         if self._bytes > MAX_BYTES:
             raise InvalidResult(f"the emits of one attempt hold more than {MAX_BYTES >> 20} MiB", "too_large")
-        self._emits.append(Emit(topic, fields))
+        self._emits.append(emit)
 
     def _id(self) -> str:
         return f"{self._invocation.invocation_id}/{len(self._emits) + 1}"

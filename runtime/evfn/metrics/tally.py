@@ -75,6 +75,7 @@ class Tally:
         """Many at a time: each counts with their average duration, and their ages are spread evenly."""
         self.labelled[ATTEMPTS, "succeeded"] += told.count
         self.labelled[SETTLED, "ack"] += told.count
+        self.plain[EMITTED] += told.emitted
         if told.duration is not None:
             self.histograms[DURATION].observe(told.duration.total_seconds(), told.count)
         if told.stored_ms is not None:

@@ -5,7 +5,7 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from operator import itemgetter
 from typing import Protocol
@@ -28,7 +28,7 @@ from evfn.listener import (
     WorkerStarted,
 )
 from evfn.listener import TriggerState as State
-from evfn.outcome import Crashed, Outcome
+from evfn.outcome import Crashed, EmitForm, Outcome
 from evfn.services import settling
 from evfn.services.held import Held, HeldEntries, all_held
 from evfn.services.in_flight import InFlight
@@ -46,7 +46,7 @@ from evfn.tracing.tracer import Tracer
 from evfn.trigger import DataMode, Trigger
 from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
-from evfn.workers.entries import Deliveries
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
@@ -468,6 +468,11 @@ class Dispatcher:
         """These returned with nothing to report; `took` is what one of them took, on average."""
         reached("before the verdict")
         self._verdicts.succeeded(deliveries, took)
+
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+        """These returned with one emit of this form each."""
+        reached("before the verdict")
+        self._verdicts.emitted(form, entries, own, took)
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
         """An attempt on this revision ended with something to decide on."""

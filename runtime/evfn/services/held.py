@@ -71,6 +71,13 @@ def held_of(delivery: Delivery) -> Held:
     return delivery
 
 
+def held_entries_of(entries: Entries) -> HeldEntries:
+    """The same, known for what they are. Raises TypeError as `held_of` does."""
+    if not isinstance(entries, HeldEntries):
+        raise TypeError("a pool gives back only what its dispatcher submitted")
+    return entries
+
+
 def all_held(deliveries: Iterable[Delivery]) -> list[Held]:
     """Each of them by itself. Raises TypeError as `held_of` does."""
     return [held_of(delivery) for delivery in deliveries]

@@ -6,7 +6,7 @@ hands on what it has not begun: no attempt is burnt, and nothing goes back to th
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ import msgspec
 
 from evfn.clock import Clock
 from evfn.functions import revision as contents_of
-from evfn.outcome import Outcome
+from evfn.outcome import EmitForm, Outcome
 from evfn.services.job_pool import JobPool
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
@@ -29,6 +29,7 @@ class Results(Protocol):
     """Who decides on what came of the deliveries, whichever revision ran them."""
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
@@ -130,6 +131,9 @@ class Revision:
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         self._results.succeeded(deliveries, took)
+
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+        self._results.emitted(form, entries, own, took)
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         self._results.ended(delivery, outcome, elapsed, self.name)

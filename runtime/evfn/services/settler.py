@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from evfn.broker.connection import later
-from evfn.broker.group import Batch, Entry, Group, GroupGone, Source
+from evfn.broker.group import Batch, Emitting, Entry, Group, GroupGone, Source
 from evfn.broker.position import numbers
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
@@ -24,18 +24,34 @@ HELD_RETRY = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """A few deliveries to settle together: plain acks with what they count, or one entry that has more to do.
+    """A few deliveries to settle together: plain acks with what they count, or what has more to do.
 
-    An entry counts for itself. `happenings` are told once all of it is stored.
+    An entry, and what is emitting, counts for itself. `happenings` are told once all of it is stored.
     """
 
     acks: list[bytes] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     happenings: list[Happening] = field(default_factory=list)
+    emitting: list[Emitting] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.acks) + len(self.entries)
+        return len(self.acks) + len(self.entries) + sum(len(each.pairs) for each in self.emitting)
+
+    @property
+    def ids(self) -> list[bytes]:
+        """Of all of them."""
+        emitting = [entry for each in self.emitting for entry, _ in each.pairs]
+        return [*self.acks, *(entry.id for entry in self.entries), *emitting]
+
+    @property
+    def apart(self) -> "Settling":
+        """The same, with an entry for each that emits."""
+        if not self.emitting:
+            return self
+        return replace(
+            self, emitting=[], entries=[*self.entries, *(entry for each in self.emitting for entry in each.entries)]
+        )
 
 
 class Settler:
@@ -130,6 +146,7 @@ class Settler:
         call = Batch(
             acks=[entry for settling in batch for entry in settling.acks],
             entries=[entry for settling in batch for entry in settling.entries],
+            emitting=[each for settling in batch for each in settling.emitting],
             counters=dict(counters),
             last_delivered=self.last_delivered,
         )
@@ -152,6 +169,8 @@ class Settler:
             self._on_fenced()
             return
         refused = {each.id for each in reply.refused}
+        if refused or reply.missing or reply.blocked is not None:
+            batch = [settling.apart for settling in batch]
         if reply.blocked is not None:
             self._trouble(
                 f"the key {reply.blocked} holds something else than evfn keeps there; nothing is lost meanwhile"
@@ -187,13 +206,12 @@ class Settler:
             self._epoch = epoch
             self.in_flight.server_changed()
         unsure = self.in_flight.unsure
-        doubted = bool(unsure) and any(each in unsure for each in (*call.acks, *(entry.id for entry in call.entries)))
+        doubted = bool(unsure) and any(each in unsure for each in call.ids)
         return replace(call, epoch=epoch, check=doubted)
 
     def _told(self, batch: list[Settling]) -> None:
         for settling in batch:
-            self.in_flight.gave(settling.acks)
-            self.in_flight.gave(entry.id for entry in settling.entries)
+            self.in_flight.gave(settling.ids)
         count = sum(len(settling) for settling in batch)
         self._on_settled(count, [happening for settling in batch for happening in settling.happenings])
 
@@ -202,7 +220,7 @@ class Settler:
 
         The rest of the batch is told as settled. Plain acks that were `counted` with it are not counted again.
         """
-        ids = [each for settling in batch for each in (*settling.acks, *(entry.id for entry in settling.entries))]
+        ids = [each for settling in batch for each in settling.ids]
         # What was put back while this settlement was on its way is settled once more, and then it is as it is.
         flight = self.in_flight
         meanwhile = {each for each in ids if each in flight.restored and each not in flight.settled_again}
@@ -215,7 +233,8 @@ class Settler:
             if not acks and not entries:
                 self._told([settling])
                 continue
-            again.append(Settling(acks, entries, Counter() if counted else settling.counters, settling.happenings))
+            counters = Counter[str]() if counted else settling.counters
+            again.append(Settling(acks, entries, counters=counters, happenings=settling.happenings))
             done = Settling(
                 [each for each in settling.acks if each not in mine],
                 [each for each in settling.entries if each.id not in mine],

@@ -1,17 +1,17 @@
 """What is done with deliveries after their attempts: decided by the rule of `evfn.settlement`, then handed on."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from evfn.broker.group import Entry, Source
+from evfn.broker.group import Emitting, Entry, Source
 from evfn.broker.limits import too_large
 from evfn.clock import Clock
 from evfn.listener import Happening, Invoked, Listener, SucceededMany, stored_ms
 from evfn.listener import Interrupted as CutShort
-from evfn.outcome import Failure, Interrupted, Outcome, Rejected, Succeeded
+from evfn.outcome import EmitForm, Failure, Interrupted, Outcome, Rejected, Succeeded
 from evfn.services import settling
-from evfn.services.held import Held, HeldEntries, held_of
+from evfn.services.held import Held, HeldEntries, held_entries_of, held_of
 from evfn.services.reports import Reports
 from evfn.services.settler import Settling
 from evfn.services.subscription import Subscription
@@ -19,7 +19,7 @@ from evfn.settlement import Ack, DeadLetter, Release, RetryAt, Settlement, settl
 from evfn.tracing.tracer import Tracer
 from evfn.trigger import Trigger
 from evfn.workers.delivery import Delivery
-from evfn.workers.entries import Deliveries
+from evfn.workers.entries import Deliveries, Entries
 
 
 class Verdicts:
@@ -82,6 +82,16 @@ class Verdicts:
             subscription.settlers[source].settle(
                 Settling([held.entry_id for held in plain], entries, counters, happenings)
             )
+
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+        """These returned with one emit of this form each, `own` its values in the same order."""
+        held = held_entries_of(entries)
+        count = len(held)
+        some = [held.delivery(held.pairs[0]), held.delivery(held.pairs[-1])]
+        pairs = [(pair[0], values) for pair, values in zip(held.pairs, own, strict=True)]
+        told = SucceededMany(self.trigger.name, count, took, _stored_ms(Source.TOPIC, some), emitted=count)
+        emitting = Emitting(form, {"delivered": 1, "succeeded": 1, "emitted": 1}, pairs)
+        held.subscription.settlers[Source.TOPIC].settle(Settling(emitting=[emitting], happenings=[told]))
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
         """An attempt ended with something to decide on."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from evfn.workers.arena import Arena
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.ledger import Ledger, Status
+from evfn.workers.ledger import SLOTS_PER_FRAME, Ledger, Status
 
-SLOTS_PER_FRAME = 512
 FRAMES_PER_WORKER = 4
 SLOTS = SLOTS_PER_FRAME * FRAMES_PER_WORKER
 
@@ -14,7 +14,9 @@ SLOTS = SLOTS_PER_FRAME * FRAMES_PER_WORKER
 class Frame:
     """Events in consecutive slots of a ledger. The slots are not used again until every event is accounted for."""
 
-    __slots__ = ("_accounted", "_deliveries", "_known", "_left", "first", "number", "traced")
+    __slots__ = ("_accounted", "_deliveries", "_known", "_left", "arena", "first", "number", "traced")
+
+    arena: Arena
 
     def __init__(self, number: int, first: int, deliveries: Deliveries) -> None:
         self.number = number
@@ -43,12 +45,21 @@ class Frame:
 
     def take(self, slot: int) -> Delivery | None:
         """The event in this slot, from now on accounted for; None if it was before."""
+        return self.delivery(slot) if self.account(slot) else None
+
+    @property
+    def entries(self) -> Entries | None:
+        """The deliveries, where they are kept as entries."""
+        return self._deliveries if isinstance(self._deliveries, Entries) else None
+
+    def account(self, slot: int) -> bool:
+        """The event in this slot is accounted for, and needs not be known apart; whether it was not before."""
         index = slot - self.first
         if self._accounted[index]:
-            return None
+            return False
         self._accounted[index] = True
         self._left -= 1
-        return self.delivery(slot)
+        return True
 
     def time_done(self, ledger: Ledger) -> None:
         """Have each event that is done say from when to when it ran."""

@@ -1,8 +1,8 @@
 """Shared memory between the dispatcher and one worker: what became of every event the worker holds.
 
-One status byte, one start time and, where spans are made, one end time a slot. The worker writes around each call, so
-the page says, even after the worker's sudden death, which event ran and which were finished. Only the dispatcher resets
-slots.
+One status byte, one start time and, where spans are made, one end time a slot; and an arena a frame for what is to be
+said. The worker writes around each call, so the page says, even after the worker's sudden death, which event ran and
+which were finished. Only the dispatcher resets slots.
 
 RECALLED is the only final status that the dispatcher writes while the worker lives. It may take an event back for
 certain only if the event *before* it was still running after the mark was written: the worker reads the mark after that
@@ -14,8 +14,12 @@ import mmap
 import os
 from enum import IntEnum
 
+from evfn.workers import arena
+from evfn.workers.arena import Arena
+
 _TIME = 8
 """Bytes of a time in nanoseconds."""
+SLOTS_PER_FRAME = 512
 
 
 class Status(IntEnum):
@@ -30,13 +34,18 @@ class Status(IntEnum):
     SKIPPED = 6
 
 
+def _size(slots: int) -> int:
+    frames = -(-slots // SLOTS_PER_FRAME)
+    return slots * (1 + 2 * _TIME) + frames * arena.BYTES
+
+
 class Ledger:
     """A view on the shared page; both sides make their own from the same descriptor."""
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self.slots = slots
-        self.memory = mmap.mmap(descriptor, slots * (1 + 2 * _TIME))
-        times = memoryview(self.memory)[slots:].cast("Q")
+        self.memory = mmap.mmap(descriptor, _size(slots))
+        times = memoryview(self.memory)[slots : slots * (1 + 2 * _TIME)].cast("Q")
         self.starts = times[:slots]
         """When each slot's call began, on the monotonic clock in nanoseconds."""
         self.ends = times[slots:]
@@ -46,8 +55,12 @@ class Ledger:
     def create(slots: int) -> int:
         """A new descriptor, closed on exec, whose page is all FREE."""
         descriptor = os.memfd_create("evfn-ledger", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, slots * (1 + 2 * _TIME))
+        os.ftruncate(descriptor, _size(slots))
         return descriptor
+
+    def arena(self, first: int) -> Arena:
+        """Where the replies of the frame in the slots from `first` on stand."""
+        return Arena(self.memory, self.slots * (1 + 2 * _TIME) + first // SLOTS_PER_FRAME * arena.BYTES)
 
     def status(self, slot: int) -> Status:
         return Status(self.memory[slot])

@@ -2,24 +2,38 @@
 
 import asyncio
 import signal
-from collections import deque
+from collections import defaultdict, deque
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
 from evfn.failpoint import reached
-from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
+from evfn.outcome import (
+    Crashed,
+    Emit,
+    EmitForm,
+    Failed,
+    Failure,
+    FormedEmit,
+    Interrupted,
+    Outcome,
+    Rejected,
+    Succeeded,
+    TimedOut,
+)
 from evfn.outcome import Frame as TracebackFrame
 from evfn.traceback import format_failure
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.frame import SLOTS_PER_FRAME, Frame
-from evfn.workers.ledger import Status
+from evfn.workers.frame import Frame
+from evfn.workers.ledger import SLOTS_PER_FRAME, Status
 from evfn.workers.process import Worker
 from evfn.workers.protocol import (
     Cancel,
     FailedReply,
     FailureData,
+    Form,
+    FormedReply,
     FrameDone,
     FromWorker,
     Imported,
@@ -32,18 +46,22 @@ from evfn.workers.protocol import (
     SucceededReply,
     Work,
     WorkEntries,
+    unpack_reply,
 )
 from evfn.workers.waiting import Waiting
 
 if TYPE_CHECKING:
     from evfn.workers.pool import Pool
 
+_BEGUN = (Status.RUNNING, Status.DONE, Status.REPLIED)
 RECALL_AFTER_NS = 100_000_000
 """A frame whose event has run this long gives the events behind it to others."""
 STACK_PATIENCE_NS = 50_000_000
 """How long a worker gets to write its stack before it is killed."""
 CANCEL_PATIENCE_NS = 1_000_000_000
 """How long an async function gets to end after its task was cancelled."""
+TOGETHER = 16
+"""Successes with an emit are told and settled together from so many on; fewer are shown one by one."""
 MEMORY_EVERY_NS = 250_000_000
 LOAD_SECONDS = 60.0
 """How long importing a function may take; then its trigger is broken."""
@@ -66,6 +84,7 @@ class Member:
         self._frames: dict[int, Frame] = {}
         self._regions = deque(range(0, slots, SLOTS_PER_FRAME))
         self._numbers = count(1)
+        self._forms: list[EmitForm] = []
         self._served = 0
         self._asked = asked
         self.spent = False
@@ -112,6 +131,8 @@ class Member:
         deliveries = waiting.take(size)
         first = self._regions.popleft()
         frame = Frame(next(self._numbers), first, deliveries)
+        frame.arena = self.worker.ledger.arena(first)
+        frame.arena.clear()
         memory = self.worker.ledger.memory
         memory[first : first + len(deliveries)] = bytes((Status.WAITING,)) * len(deliveries)
         self._frames[frame.number] = frame
@@ -182,6 +203,10 @@ class Member:
         match message:
             case FrameDone(number, busy_ns):
                 self._frame_done(number, busy_ns)
+            case Form(topic, fields):
+                self._forms.append(EmitForm(topic, fields))
+            case FormedReply(slot, form, own):
+                self._replied(slot, Succeeded((FormedEmit(self._forms[form], own),)))
             case SucceededReply(slot, emits, unemitted):
                 outcome: Outcome = Succeeded(tuple(Emit(e.topic, tuple(e.fields)) for e in emits), unemitted)
                 self._replied(slot, outcome)
@@ -231,16 +256,45 @@ class Member:
         now_ns = int(self._pool.clock.monotonic() * 1e9)
         for delivery, outcome, slot in ended:
             started_ns = self.worker.ledger.started_ns(slot)
+            ended_ns = self._following_ns(slot) or now_ns
             if delivery.traceparent is not None:
-                delivery.ran_ns = self.worker.ledger.ran_ns(slot) or (started_ns, now_ns)
-            ran_ns = max(0, now_ns - started_ns)
+                delivery.ran_ns = self.worker.ledger.ran_ns(slot) or (started_ns, ended_ns)
+            ran_ns = max(0, ended_ns - started_ns)
             self._pool.owner.ended(delivery, outcome, timedelta(microseconds=ran_ns / 1000))
         self._pool.accounted(len(ended))
 
+    def _following_ns(self, slot: int) -> int | None:
+        """When a sync function went on to the event behind this one, if it has: what it said may be read much later."""
+        frame = None if self._pool.is_async else self._frame_of(slot)
+        if frame is None or slot + 1 not in frame or self.worker.ledger.status(slot + 1) not in _BEGUN:
+            return None
+        return self.worker.ledger.started_ns(slot + 1)
+
     def _harvest(self) -> None:
         """Settle what is done in frames that are not."""
-        for frame in self._frames.values():
+        for frame in list(self._frames.values()):
+            self._hear(frame, self._pace_before(frame))
             self._done(frame, self._pace_before(frame))
+
+    def _hear(self, frame: Frame, took: timedelta | None) -> None:
+        """Take in what the worker has said of the frame's events by now."""
+        formed: dict[int, list[FormedReply]] = defaultdict(list)
+        for record in frame.arena.read():
+            reply = unpack_reply(record)
+            if isinstance(reply, FormedReply):
+                formed[reply.form].append(reply)
+            else:
+                self._message(reply)
+        for number, replies in formed.items():
+            if frame.entries is None or len(replies) < TOGETHER:
+                for reply in replies:
+                    self._message(reply)
+                continue
+            new = [reply for reply in replies if frame.account(reply.slot)]
+            self.held -= len(new)
+            entries = frame.entries.only([reply.slot - frame.first for reply in new])
+            self._pool.owner.emitted(self._forms[number], entries, [reply.own for reply in new], took)
+            self._pool.accounted(len(new))
 
     def _pace_before(self, frame: Frame) -> timedelta | None:
         """What a call of this frame took on average, up to the one that runs; None where the ledger does not tell."""
@@ -263,16 +317,19 @@ class Member:
             self._pool.accounted(len(done))
 
     def _frame_done(self, number: int, busy_ns: int) -> None:
-        frame = self._frames.pop(number, None)
+        frame = self._frames.get(number)
         if frame is None:
             return
         self._pool.pace.measured(len(frame), busy_ns)
         self._served += len(frame)
-        self._done(frame, timedelta(microseconds=busy_ns / len(frame) / 1000))
+        took = timedelta(microseconds=busy_ns / len(frame) / 1000)
+        self._hear(frame, took)
+        self._done(frame, took)
         skipped = [delivery for slot, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
         if skipped:
             self.held -= len(skipped)
             self._pool.gave_back(skipped)
+        del self._frames[number]
         self._regions.append(frame.first)
         self._alone = False
         if not self._frames:
@@ -334,6 +391,7 @@ class Member:
         unbegun: list[Delivery] = []
         ran: list[tuple[int, Delivery]] = []
         for frame in self._frames.values():
+            self._hear(frame, self._pace_before(frame))
             self._done(frame, self._pace_before(frame))
             for slot, state in list(frame.left(ledger)):
                 delivery = frame.take(slot)

@@ -13,7 +13,7 @@ from evfn.workers.ledger import Ledger, Status
 from evfn.workers.output import NO_SLOT, Capture
 from evfn.workers.own_process import OwnProcess
 from evfn.workers.protocol import FrameDone, Stop, Work, WorkEntries
-from evfn.workers.reply import reply
+from evfn.workers.replier import Replier
 from evfn.workers.runs import Runs
 
 
@@ -27,6 +27,7 @@ class OneByOne:
         self._capture = capture
         self._imports = imports
         self._own = OwnProcess()
+        self._replier = Replier(channel, ledger)
 
     def serve(self) -> None:
         """Work off frames until told to stop."""
@@ -34,8 +35,10 @@ class OneByOne:
             match message:
                 case WorkEntries():
                     # One after the other: all objects of a frame at once would keep the garbage collector busy.
+                    self._replier.begin(message.first)
                     self._run(message.frame, enumerate(map(message.invocation, message.entries), message.first))
                 case Work():
+                    self._replier.begin(message.invocations[0].slot)
                     self._run(message.frame, ((each.slot, each) for each in message.invocations))
                 case Stop():
                     return
@@ -43,6 +46,7 @@ class OneByOne:
     def _run(self, frame: int, invocations: Iterable[tuple[int, Invocation]]) -> None:
         # This loop is what an event costs: names are local, and a plain success is nothing but its byte.
         run, memory, starts, tally = self._function.run, self._ledger.memory, self._ledger.starts, self._capture.tally
+        tell = self._replier.tell
         clock, own = time.monotonic_ns, self._own.mark
         recalled, skipped, running, done, replied = map(int, _STATES)
         began = clock()
@@ -67,7 +71,7 @@ class OneByOne:
             if outcome is NOTHING:
                 memory[slot] = done
             else:
-                self._channel.send(reply(slot, outcome))
+                tell(slot, outcome)
                 memory[slot] = replied
         tally.slot = NO_SLOT
         self._channel.send(FrameDone(frame, clock() - began))

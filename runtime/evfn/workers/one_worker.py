@@ -1,15 +1,15 @@
 """One event at a time, in a worker as every dispatcher uses it: for whoever runs a function by hand, or as a job."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from evfn.clock import SystemClock
-from evfn.outcome import Outcome, Succeeded
+from evfn.outcome import EmitForm, Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
-from evfn.workers.entries import Deliveries
+from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import Ready, WorkerConfig
 from evfn.workers.template_process import Template
@@ -56,6 +56,9 @@ class OneWorker:
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """The pool says: it returned nothing."""
         self._ended(Succeeded(), took or timedelta())
+
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+        """Never said here: what runs alone stands alone."""
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         """The pool says: it returned a value, or failed."""

@@ -1,6 +1,7 @@
 """How long a function takes, and what follows for the size of frames: pure arithmetic."""
 
-from evfn.workers.frame import FRAMES_PER_WORKER, SLOTS_PER_FRAME
+from evfn.workers.frame import FRAMES_PER_WORKER
+from evfn.workers.ledger import SLOTS_PER_FRAME
 
 FRAME_NS = 5_000_000
 """A frame should keep a worker busy for about 5 ms: long enough to hide the hand-over, short enough to stay fair."""

@@ -1,12 +1,12 @@
 """The workers of one trigger: scaled with the backlog, fed with frames, watched until each event is accounted for."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from evfn.clock import Clock
-from evfn.outcome import Outcome
+from evfn.outcome import EmitForm, Outcome
 from evfn.trigger import Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
@@ -26,6 +26,9 @@ class PoolOwner(Protocol):
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average, where it is known."""
+
+    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+        """These returned with one emit of this form each, `own` its values in the same order; `took` as above."""
 
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
         """This attempt ended in some other way, or with emits."""

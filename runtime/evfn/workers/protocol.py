@@ -138,6 +138,22 @@ class SucceededReply(msgspec.Struct, frozen=True, array_like=True, tag="succeede
     unemitted: bool
 
 
+class Form(msgspec.Struct, frozen=True, array_like=True, tag="form"):
+    """Worker → dispatcher, before the first emit that has it: forms are numbered from 0 as they come."""
+
+    topic: str
+    fields: tuple[bytes | None, ...]
+
+
+class FormedReply(msgspec.Struct, frozen=True, array_like=True, tag="formed"):
+    """Worker → dispatcher, before the byte: the function succeeded with one emit, of this form; these values are its
+    own."""
+
+    slot: int
+    form: int
+    own: Sequence[bytes]
+
+
 class FailedReply(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """Worker → dispatcher, before the byte. `retry_after_ms` is set for `evfn.Retry` with a time."""
 
@@ -233,13 +249,19 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 
 
 ToWorker = Work | WorkEntries | Cancel | Stop
-FromWorker = Ready | LoadFailed | Imported | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
+Reply = SucceededReply | FormedReply | FailedReply | RejectedReply
+FromWorker = Ready | LoadFailed | Imported | Form | Reply | Output | FrameDone
 ToTemplate = Fork
 FromTemplate = Forked | ForkFailed | Exited
 Message = ToWorker | FromWorker | ToTemplate | FromTemplate
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+pack = _encoder.encode
+"""A message as a frame's content."""
+unpack_reply = _reply_decoder.decode
+"""A reply of which `pack` made these bytes. Raises ValueError for other bytes."""
 
 
 def encode(message: Message) -> bytes:

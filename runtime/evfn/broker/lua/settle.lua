@@ -8,6 +8,9 @@
 --       entries are deleted as they are settled), uses ('r' and 'd' where retries, dead letters are in it, a 't' for
 --       each stream of a trace), last delivered id or '', number of plain ids, plain ids,
 --       number of counters, (field, by)*, number of tallies, (number of counters, (field, by)*)*,
+--       number of forms, (index into KEYS, tally, number of fields and values, fields and values, number of places
+--         among them that are each emit's own, places, number of entries with one emit of this form and nothing else,
+--         (id, own values)*)*,
 --       entries to the end: id, delivery count, tally (0: none), where uses has a 't' the number of its trace
 --       (0: none) and its report, then
 --         'A', number of emits, (index into KEYS, number of fields and values, fields and values)*
@@ -164,6 +167,53 @@ end
 
 local missing, refused, lost = {}, {}, 0
 local number = 0
+local function refuse(id, deliveries, key, err)
+  -- FORCE makes the pending entry anew, JUSTID and RETRYCOUNT leave its delivery count as it was.
+  local back = redis.pcall('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
+  if #back == 0 then lost = lost + 1 end
+  refused[#refused + 1] = number
+  refused[#refused + 1] = key
+  refused[#refused + 1] = err
+end
+
+local function write_formed()
+  local key, tally, count = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local values = {unpack(ARGV, at + 3, at + 2 + count)}
+  at = at + 3 + count
+  local own = tonumber(ARGV[at])
+  local places = {}
+  for index = 1, own do places[index] = tonumber(ARGV[at + index]) end
+  at = at + own + 1
+  for _ = 1, tonumber(ARGV[at]) do
+    local id = ARGV[at + 1]
+    number = number + 1
+    if ack(id) == 1 then
+      for index = 1, own do values[places[index]] = ARGV[at + 1 + index] end
+      local added = redis.pcall('XADD', key, '*', unpack(values))
+      if type(added) == 'table' then
+        refuse(id, 1, key, added.err)
+      else
+        taken = taken + 1
+        times[tally] = times[tally] + 1
+        if inbox then redis.pcall('XDEL', stream, id) end
+        if mailboxes then close(id) end
+        if absent[key] then
+          redis.pcall('SADD', topics, key)
+          absent[key] = false
+        end
+      end
+    else
+      missing[#missing + 1] = number
+    end
+    at = at + 1 + own
+  end
+  at = at + 1
+end
+
+local forms = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, forms do write_formed() end
+
 while at <= #ARGV do
   local id, deliveries, tally = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local trace, report = 0, nil
@@ -196,12 +246,7 @@ while at <= #ARGV do
       if type(added) == 'table' then key, err = dead, added.err else letter = added end
     end
     if key then
-      -- FORCE makes the pending entry anew, JUSTID and RETRYCOUNT leave its delivery count as it was.
-      local back = redis.pcall('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
-      if #back == 0 then lost = lost + 1 end
-      refused[#refused + 1] = number
-      refused[#refused + 1] = key
-      refused[#refused + 1] = err
+      refuse(id, deliveries, key, err)
     else
       taken = taken + 1
       if tally > 0 then times[tally] = times[tally] + 1 end

@@ -1,0 +1,51 @@
+"""What a worker has to say of the events of one frame, in shared memory: no system call an event, and it survives."""
+
+import mmap
+import struct
+from collections.abc import Iterator
+
+_LENGTH = struct.Struct("<I")
+BYTES = 256 * 1024
+"""Of one frame. What does not fit goes over the control socket."""
+
+
+class Arena:
+    """Records one after the other, each behind its length; a length of 0 ends them.
+
+    The worker writes a record's length last, and the event's byte after it: a byte that says REPLIED has its record
+    before it, whenever the worker dies.
+    """
+
+    def __init__(self, memory: mmap.mmap, begin: int) -> None:
+        self._memory = memory
+        self._begin = begin
+        self._end = begin + BYTES
+        self._at = begin
+
+    def clear(self) -> None:
+        """Nothing is said yet. Done by the dispatcher before the frame is handed over."""
+        self._at = self._begin
+        _LENGTH.pack_into(self._memory, self._begin, 0)
+
+    def add(self, record: bytes) -> bool:
+        """Say this; False where there is no room for it."""
+        at = self._at
+        following = at + _LENGTH.size + len(record)
+        if following + _LENGTH.size > self._end:
+            return False
+        self._memory[at + _LENGTH.size : following] = record
+        _LENGTH.pack_into(self._memory, following, 0)
+        _LENGTH.pack_into(self._memory, at, len(record))
+        self._at = following
+        return True
+
+    def read(self) -> Iterator[bytes]:
+        """What was said since the last reading."""
+        while True:
+            (length,) = _LENGTH.unpack_from(self._memory, self._at)
+            if length == 0:
+                return
+            begin = self._at + _LENGTH.size
+            # Before it is handed out: whoever reads on goes on behind it.
+            self._at = begin + length
+            yield self._memory[begin : begin + length]
