@@ -42,11 +42,16 @@ class TraceParent:
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
+def new_trace() -> str:
+    """A new span of a new trace, as the attribute's value."""
+    # The last bits of both numbers are set: neither may be zero.
+    return f"00-{random.getrandbits(128) | 1:032x}-{random.getrandbits(64) | 1:016x}-01"
+
+
 def onward(cause: str | None) -> TraceParent:
     """A new span of the trace that an event belongs to; of a new trace where there is none."""
+    _, trace_id, span_id, flags = new_trace().split("-")
     found = TraceParent.parse(cause)
-    # The last bits of both numbers are set: neither may be zero.
-    fresh = f"{random.getrandbits(192) | 1 << 64 | 1:048x}"
     if found is None:
-        return TraceParent(fresh[:32], fresh[32:])
-    return TraceParent(found.trace_id, fresh[32:], found.flags)
+        return TraceParent(trace_id, span_id, flags)
+    return TraceParent(found.trace_id, span_id, found.flags)
