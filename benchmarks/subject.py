@@ -45,8 +45,9 @@ class Run:
 
     @property
     def about(self) -> dict[str, float]:
-        """The CPU, as what stands beside a figure."""
-        return {f"{name} µs": spent for name, spent in self.cpu_us.items()}
+        """The CPU, as what stands beside a figure: of each for one delivery, and how many cores were busy in all."""
+        busy = self.rate * sum(self.cpu_us.values()) / 1e6
+        return {**{f"{name} µs": spent for name, spent in self.cpu_us.items()}, "cores busy": busy}
 
 
 class Subject:

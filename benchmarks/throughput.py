@@ -143,4 +143,6 @@ def _round(ground: Ground, case: Case, events: int) -> Taken:
     r1 = reference.rate("R1", ground, TOPIC, looped)
     run = backlog.settle(ground, TOPIC, events, case.function, case.settings, window=case.window)
     r2 = reference.rate("R2", ground, TOPIC, looped)
-    return Taken({"× R1": run.rate / r1, "× R2": run.rate / r2, "events/s": run.rate}, run.about)
+    return Taken(
+        {"× R1": run.rate / r1, "× R2": run.rate / r2, "events/s": run.rate}, {"R1": r1, "R2": r2, **run.about}
+    )
