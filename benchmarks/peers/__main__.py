@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from benchmarks import report
@@ -18,6 +19,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=Effort.rounds, help="how often each is run")
     parser.add_argument("--share", type=float, default=Effort.share, help="which part of the usual number of events")
     arguments = parser.parse_args()
+    # Ended by its clean-up, so that no peer is left behind looking for its server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     peers = [known[name] for name in arguments.names] or PEERS
     figures = asyncio.run(measure(Effort(arguments.rounds, arguments.share), peers))
     sys.stdout.write(report.tables(figures))
