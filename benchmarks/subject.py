@@ -154,19 +154,20 @@ class _Reading:
 
 def processor_seconds(pid: int) -> dict[str, float]:
     """CPU that an instance has taken so far: its dispatcher, and its template with all its workers, gone ones too."""
-    processes = _descendants(pid)
+    processes = descendants(pid)
     return {
         "dispatcher": process_seconds(pid),
         "workers": sum(process_seconds(each) + _reaped_seconds(each) for each in processes),
     }
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Its children, theirs, and so on."""
     try:
         children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [*children, *(each for child in children for each in _descendants(child))]
+    return [*children, *(each for child in children for each in descendants(child))]
 
 
 def process_seconds(pid: int) -> float:
