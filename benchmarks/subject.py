@@ -130,11 +130,9 @@ class Subject:
             running = any(process.poll() is None for process in processes)
             settled, now = self.done(client), time.perf_counter()
             if settled >= enough:
-                cpu = {"server": process_seconds(server_pid)}
-                for process in processes:
-                    for name, seconds in processor_seconds(process.pid).items():
-                        cpu[name] = cpu.get(name, 0.0) + seconds
-                return _Reading(now, settled, cpu)
+                instances = [processor_seconds(process.pid) for process in processes]
+                cpu = {name: sum(each[name] for each in instances) for name in instances[0]}
+                return _Reading(now, settled, {**cpu, "server": process_seconds(server_pid)})
             if now > deadline or not running:
                 raise RuntimeError(f"{settled:,} of {deliveries:,} deliveries settled")
             time.sleep(LOOK_SECONDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import guard, number, plot, report, results
 from benchmarks.figure import Effort, Figure
 from benchmarks.results import Section
+from benchmarks.samples import Samples, Taken
 from benchmarks.throughput import CASES
 
 RATIO = "× R1"
@@ -125,6 +127,25 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
     kept = {"throughput": section(Figure("no-op", RATIO, (1.0, 2.5), 1.5, about={"R1": 3.0}), problem="said")}
     results.save(kept, file)
     assert results.load(file) == kept
+
+
+def test_a_case_that_fails_is_reported_and_the_others_go_on() -> None:
+    """With its error, no samples, and as not reached; it is not tried again, for it may have taken minutes."""
+    samples = Samples()
+    tries = 0
+
+    def fail() -> Taken:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("3 of 9 deliveries settled")
+
+    for value in (1.0, 3.0, 2.0):
+        samples.take("filter", fail)
+        samples.take("no-op", partial(Taken, {RATIO: value}, {"R1": value * 10}))
+    failed = Figure("filter", RATIO, (), 1.0, problem="RuntimeError: 3 of 9 deliveries settled")
+    assert samples.figure("filter", RATIO, 1.0) == failed
+    assert samples.figure("no-op", RATIO, about=True) == Figure("no-op", RATIO, (1.0, 3.0, 2.0), about={"R1": 20.0})
+    assert tries == 1
 
 
 def recorded_at(**ratios: float) -> dict[str, Section]:
