@@ -17,7 +17,9 @@ RATIO = "× R1"
 
 
 def section(*figures: Figure, title: str = "Throughput", problem: str | None = None) -> Section:
-    return Section(title, "How.", "2026-01-01 00:00 UTC", 1.0, {"cores": "2"}, {"evfn": "0.1.0"}, figures, problem)
+    return Section(
+        title, "How.", "2026-01-01 00:00 UTC", 1.0, {"processor": "Z80"}, {"evfn": "0.1.0"}, figures, problem
+    )
 
 
 def test_the_page_and_its_plots_are_those_of_the_recorded_results() -> None:
@@ -97,11 +99,11 @@ def test_the_page_says_what_is_not_reached_and_shows_its_profile() -> None:
 
 def test_a_section_measured_elsewhere_says_so() -> None:
     """Its figures may not be read as those of the machine and the versions that the page names."""
-    old = Section("Peers", "How.", "2025-12-31 00:00 UTC", 1.0, {"cores": "8"}, {"evfn": "0.1.0"}, ())
+    old = Section("Peers", "How.", "2025-12-31 00:00 UTC", 1.0, {"processor": "6502"}, {"evfn": "0.1.0"}, ())
     page = report.render({"throughput": section(), "peers": old}, "")
-    assert "Measured on: cores 2. With: evfn 0.1.0." in page
+    assert "Measured on: processor Z80. With: evfn 0.1.0." in page
     assert "Measured 2026-01-01 00:00 UTC.\n" in page
-    assert "Measured 2025-12-31 00:00 UTC, with cores 8.\n" in page
+    assert "Measured 2025-12-31 00:00 UTC, with processor 6502.\n" in page
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
