@@ -43,7 +43,7 @@ chaos: $(STAMP) ## a storm of SECONDS=60 over three instances (JOBS=1: over jobs
 bench: $(STAMP) ## every benchmark, 20 minutes on an idle machine (ONLY='NAME …': these sections); writes docs/performance.md
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
-bench-quick: $(STAMP) ## a part of the benchmarks in two minutes, compared with the recorded ratios; 1 where one fell by 25 %
+bench-quick: $(STAMP) ## a part of the benchmarks in two minutes, compared with the recorded ratios; fails where one fell by 25 %
 	@$(BIN)/python -m benchmarks --quick
 
 check: $(STAMP) ## format, lint, types, import contracts; changes nothing

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.machine import machine
 from benchmarks.number import text
 from benchmarks.results import Results
 from benchmarks.samples import say
@@ -72,6 +73,8 @@ async def compare(results: Results, measure: Measure = measure) -> int:
     if not before:
         say("no ratio is recorded in benchmarks/results.json: `make bench` records them")
         return 1
+    if (there := results["throughput"].machine["processor"]) != (here := machine()["processor"]):
+        say(f"the ratios were recorded on {there}, and this is {here}: they may differ for that alone")
     fallen = falls(before, await measure(GUARDED, FIRST_LOOK))
     if fallen:
         for each in fallen:

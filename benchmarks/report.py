@@ -86,14 +86,12 @@ def render(results: Results, profiles: str) -> str:
 
 
 def tables(figures: Sequence[Figure]) -> str:
-    """A table for each unit that several figures have, behind one for all the others."""
+    """A table for each unit that several figures have, and one for all the others."""
     units = [each.unit for each in figures]
-    several = [unit for unit in dict.fromkeys(units) if units.count(unit) >= SEVERAL]
-    groups = [
-        [each for each in figures if each.unit not in several],
-        *([each for each in figures if each.unit == unit] for unit in several),
-    ]
-    return "\n".join(table(group) for group in groups if group)
+    groups: dict[str, list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault(figure.unit if units.count(figure.unit) >= SEVERAL else "", []).append(figure)
+    return "\n".join(map(table, groups.values()))
 
 
 def table(figures: Iterable[Figure]) -> str:

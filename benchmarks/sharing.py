@@ -2,15 +2,16 @@
 
 import os
 from functools import partial
+from statistics import mean
 
 from benchmarks import backlog
 from benchmarks.figure import Effort, Figure
 from benchmarks.ground import Ground
 from benchmarks.samples import Samples, Taken
-from benchmarks.subject import Run
 
 TRIGGERS = {1: 200_000, 2: 100_000, 10: 40_000}
 """How many triggers are on a topic of how many events."""
+MANY = (2, 10)
 WORKERS = (1, 2, 4)
 WORKED_SECONDS = 2.0
 INSTANCE_EVENTS = 800
@@ -39,31 +40,33 @@ async def _triggers(effort: Effort) -> list[Figure]:
         for number, usual in TRIGGERS.items():
             ground.publish(f"of-{number}", effort.events(usual))
         for _ in range(effort.rounds):
-            one: list[Run] = []
-            for number, usual in TRIGGERS.items():
-                samples.take(_on_one(number), partial(_cost, ground, number, effort.events(usual), one))
-    most = max(TRIGGERS)
+            for number in MANY:
+                samples.take(_on_one(number), partial(_cost, ground, number, effort))
+    most = max(MANY)
     return [
         *(
             samples.figure(_on_one(number), unit, *((1.1, 1.0) if number == most else ()), more_is_better=False)
-            for number in TRIGGERS
-            if number > 1
             for unit in (CPU_COST, TIME_COST)
+            for number in MANY
         ),
-        *(samples.figure(_on_one(number), "deliveries/s", about=True) for number in TRIGGERS),
+        *(samples.figure(_on_one(number), "deliveries/s", about=True) for number in MANY),
     ]
 
 
 def _on_one(triggers: int) -> str:
-    return f"{triggers} {'trigger' if triggers == 1 else 'triggers'} on one topic"
+    return f"{triggers} triggers on one topic"
 
 
-def _cost(ground: Ground, triggers: int, events: int, one: list[Run]) -> Taken:
-    """Of a delivery; `one` holds the round's run of one trigger, which comes first."""
-    run = backlog.settle(ground, f"of-{triggers}", events, NO_OP, {}, triggers=triggers)
-    one.append(run)
-    cost = {CPU_COST: sum(run.cpu_us.values()) / sum(one[0].cpu_us.values()), TIME_COST: one[0].rate / run.rate}
-    return Taken({**cost, "deliveries/s": run.rate}, run.about)
+def _cost(ground: Ground, triggers: int, effort: Effort) -> Taken:
+    """Of a delivery, to that of one trigger before and after it."""
+    before, many, after = (
+        backlog.settle(ground, f"of-{number}", effort.events(TRIGGERS[number]), NO_OP, {}, triggers=number)
+        for number in (1, triggers, 1)
+    )
+    cpu = mean([sum(one.cpu_us.values()) for one in (before, after)])
+    seconds = mean([1 / one.rate for one in (before, after)])
+    cost = {CPU_COST: sum(many.cpu_us.values()) / cpu, TIME_COST: 1 / many.rate / seconds}
+    return Taken({**cost, "deliveries/s": many.rate}, {"one trigger, deliveries/s": 1 / seconds, **many.about})
 
 
 async def _workers(effort: Effort) -> list[Figure]:

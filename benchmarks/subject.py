@@ -130,11 +130,9 @@ class Subject:
             running = any(process.poll() is None for process in processes)
             settled, now = self.done(client), time.perf_counter()
             if settled >= enough:
-                cpu = {"server": process_seconds(server_pid)}
-                for process in processes:
-                    for name, seconds in processor_seconds(process.pid).items():
-                        cpu[name] = cpu.get(name, 0.0) + seconds
-                return _Reading(now, settled, cpu)
+                instances = [processor_seconds(process.pid) for process in processes]
+                cpu = {name: sum(each[name] for each in instances) for name in instances[0]}
+                return _Reading(now, settled, {**cpu, "server": process_seconds(server_pid)})
             if now > deadline or not running:
                 raise RuntimeError(f"{settled:,} of {deliveries:,} deliveries settled")
             time.sleep(LOOK_SECONDS)
@@ -154,19 +152,20 @@ class _Reading:
 
 def processor_seconds(pid: int) -> dict[str, float]:
     """CPU that an instance has taken so far: its dispatcher, and its template with all its workers, gone ones too."""
-    processes = _descendants(pid)
+    processes = descendants(pid)
     return {
         "dispatcher": process_seconds(pid),
         "workers": sum(process_seconds(each) + _reaped_seconds(each) for each in processes),
     }
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Its children, theirs, and so on."""
     try:
         children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [*children, *(each for child in children for each in _descendants(child))]
+    return [*children, *(each for child in children for each in descendants(child))]
 
 
 def process_seconds(pid: int) -> float:

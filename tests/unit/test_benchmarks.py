@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,13 +10,16 @@ import pytest
 from benchmarks import guard, number, plot, report, results
 from benchmarks.figure import Effort, Figure
 from benchmarks.results import Section
+from benchmarks.samples import Samples, Taken
 from benchmarks.throughput import CASES
 
 RATIO = "× R1"
 
 
 def section(*figures: Figure, title: str = "Throughput", problem: str | None = None) -> Section:
-    return Section(title, "How.", "2026-01-01 00:00 UTC", 1.0, {"cores": "2"}, {"evfn": "0.1.0"}, figures, problem)
+    return Section(
+        title, "How.", "2026-01-01 00:00 UTC", 1.0, {"processor": "Z80"}, {"evfn": "0.1.0"}, figures, problem
+    )
 
 
 def test_the_page_and_its_plots_are_those_of_the_recorded_results() -> None:
@@ -95,11 +99,11 @@ def test_the_page_says_what_is_not_reached_and_shows_its_profile() -> None:
 
 def test_a_section_measured_elsewhere_says_so() -> None:
     """Its figures may not be read as those of the machine and the versions that the page names."""
-    old = Section("Peers", "How.", "2025-12-31 00:00 UTC", 1.0, {"cores": "8"}, {"evfn": "0.1.0"}, ())
+    old = Section("Peers", "How.", "2025-12-31 00:00 UTC", 1.0, {"processor": "6502"}, {"evfn": "0.1.0"}, ())
     page = report.render({"throughput": section(), "peers": old}, "")
-    assert "Measured on: cores 2. With: evfn 0.1.0." in page
+    assert "Measured on: processor Z80. With: evfn 0.1.0." in page
     assert "Measured 2026-01-01 00:00 UTC.\n" in page
-    assert "Measured 2025-12-31 00:00 UTC, with cores 8.\n" in page
+    assert "Measured 2025-12-31 00:00 UTC, with processor 6502.\n" in page
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
@@ -125,6 +129,25 @@ def test_results_are_kept_whole(tmp_path: Path) -> None:
     kept = {"throughput": section(Figure("no-op", RATIO, (1.0, 2.5), 1.5, about={"R1": 3.0}), problem="said")}
     results.save(kept, file)
     assert results.load(file) == kept
+
+
+def test_a_case_that_fails_is_reported_and_the_others_go_on() -> None:
+    """With its error, no samples, and as not reached; it is not tried again, for it may have taken minutes."""
+    samples = Samples()
+    tries = 0
+
+    def fail() -> Taken:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("3 of 9 deliveries settled")
+
+    for value in (1.0, 3.0, 2.0):
+        samples.take("filter", fail)
+        samples.take("no-op", partial(Taken, {RATIO: value}, {"R1": value * 10}))
+    failed = Figure("filter", RATIO, (), 1.0, problem="RuntimeError: 3 of 9 deliveries settled")
+    assert samples.figure("filter", RATIO, 1.0) == failed
+    assert samples.figure("no-op", RATIO, about=True) == Figure("no-op", RATIO, (1.0, 3.0, 2.0), about={"R1": 20.0})
+    assert tries == 1
 
 
 def recorded_at(**ratios: float) -> dict[str, Section]:
