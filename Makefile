@@ -9,10 +9,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := .venv/.ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-acl coverage chaos check format
+.PHONY: help demo test test-acl coverage chaos bench bench-quick check format
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  make PYTHON=python3.12 …  chooses the interpreter, 3.11 or newer (now: $(PYTHON) $(VERSION))"
 
 demo: $(STAMP) ## 8,759 real readings through the example project, then a table of what happened
@@ -38,6 +38,13 @@ SECONDS ?= 60
 SEED ?=
 chaos: $(STAMP) ## a storm of SECONDS=60 over three instances (JOBS=1: over jobs): kills, stalls, partitions, outages; then the verdict
 	@cd tests && ../$(BIN)/python -m chaos.storm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs)
+
+# ONLY='throughput producers' measures these sections alone, and the others keep their figures.
+bench: $(STAMP) ## every benchmark, 20 minutes on an idle machine (ONLY='NAME …': these sections); writes docs/performance.md
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-quick: $(STAMP) ## a part of the benchmarks in two minutes, compared with the recorded ratios; fails where one fell by 25 %
+	@$(BIN)/python -m benchmarks --quick
 
 check: $(STAMP) ## format, lint, types, import contracts; changes nothing
 	$(BIN)/ruff format --check

@@ -21,7 +21,8 @@ class Figure:
     """One measured thing, one sample a round; their median stands for it.
 
     `least` must be reached and `aim` is aimed at, where the figure has them: from above, or from below where
-    `more_is_better` is false. `about` is what a reader wants to see beside it, such as the CPU of each process.
+    `more_is_better` is false. `about` is what a reader wants to see beside it, such as the CPU of each process. Where
+    it could not be measured, `problem` says why and there are no samples.
     """
 
     name: str
@@ -31,15 +32,26 @@ class Figure:
     aim: float | None = None
     more_is_better: bool = True
     about: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
 
     @property
     def value(self) -> float:
-        """The median."""
+        """The median. Raises statistics.StatisticsError where nothing was measured."""
         return median(self.samples)
 
     @property
     def reached(self) -> bool | None:
         """Whether it is as good as it must be; None where nothing is asked of it."""
-        if self.least is None:
+        return self._as_good_as(self.least)
+
+    @property
+    def aim_reached(self) -> bool | None:
+        """Whether it is as good as it could be; None where nothing is aimed at."""
+        return self._as_good_as(self.aim)
+
+    def _as_good_as(self, bound: float | None) -> bool | None:
+        if bound is None:
             return None
-        return self.value >= self.least if self.more_is_better else self.value <= self.least
+        if not self.samples:
+            return False
+        return self.value >= bound if self.more_is_better else self.value <= bound

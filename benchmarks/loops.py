@@ -1,8 +1,8 @@
 """The reference: what a person writes by hand with redis-py, run as a process of its own.
 
 `python -m benchmarks.loops r1|r2 URL TOPIC GROUP EVENTS` reads that many events and prints the rate, from the first
-reply to the last acknowledgement. R1 decodes with `json.loads`, R2 with `msgspec.json`; both fetch 1,000 at a time and
-acknowledge them in one call. No isolation, no retries, no counting: what they do not do is what evfn adds.
+request to the last acknowledgement. R1 decodes with `json.loads`, R2 with `msgspec.json`; both fetch 1,000 at a time
+and acknowledge them in one call. No isolation, no retries, no counting: what they do not do is what evfn adds.
 """
 
 import json
@@ -25,7 +25,7 @@ def run(decode: Callable[[bytes], Any], url: str, topic: str, group: str, events
     began = time.perf_counter()
     seen = 0
     while seen < events:
-        reply: Any = client.xreadgroup(group, "one", {topic: ">"}, count=COUNT)
+        reply: Any = client.xreadgroup(group, "one", {topic: ">"}, count=min(COUNT, events - seen))
         entries = reply[0][1]
         for _, fields in entries:
             decode(fields[b"data"])

@@ -1,7 +1,8 @@
 """evfn as a user runs it: a project folder and `evfn run`, watched from the outside.
 
-Progress is read from the trigger's own counters on the server every 20 ms. The rate is the slope between the first
-reading above nothing and the last one below the whole, so that neither start nor end of the process counts.
+Progress is read from the triggers' own counters on the server every 10 ms. The rate is the slope between two readings
+in the midst: neither the start of processes counts, nor the first calls that tell evfn how long the function takes, nor
+the end, where a worker more has less and less to do. The reference loops have no such ends.
 """
 
 import contextlib
@@ -16,8 +17,12 @@ from pathlib import Path
 
 import redis
 
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.01
 PATIENCE_SECONDS = 120.0
+MIDST = (0.2, 0.9)
+"""Which parts of all deliveries are settled at the first and at the last reading that counts."""
+TO_THE_END = (0.05, 1.0)
+"""For what has its cost at the end, as retries have."""
 DONE = ("succeeded", "filtered", "dead_lettered", "dropped")
 
 
@@ -37,6 +42,12 @@ class Run:
 
     rate: float
     cpu_us: Mapping[str, float]
+
+    @property
+    def about(self) -> dict[str, float]:
+        """The CPU, as what stands beside a figure: of each for one delivery, and how many cores were busy in all."""
+        busy = self.rate * sum(self.cpu_us.values()) / 1e6
+        return {**{f"{name} µs": spent for name, spent in self.cpu_us.items()}, "cores busy": busy}
 
 
 class Subject:
@@ -79,47 +90,85 @@ class Subject:
             pipeline.hmget(f"evfn:{{{each.topic}}}:bench/{each.name}:stats", list(DONE))
         return sum(int(value or 0) for counters in pipeline.execute() for value in counters)
 
-    def drain(self, client: "redis.Redis", server_pid: int, deliveries: int) -> Run:
+    def drain(
+        self,
+        client: "redis.Redis",
+        server_pid: int,
+        deliveries: int,
+        *,
+        window: tuple[float, float] = MIDST,
+        instances: int = 1,
+    ) -> Run:
         """Run until all of these are settled. Raises RuntimeError where that does not happen."""
-        process = self.start("run", "--until-idle")
-        readings: list[tuple[float, int]] = []
-        cpu: list[dict[str, float]] = []
-        deadline = time.perf_counter() + PATIENCE_SECONDS
-        while not readings or readings[-1][1] < deliveries:
-            time.sleep(LOOK_SECONDS)
-            count, now = self.done(client), time.perf_counter()
-            if count or cpu:
-                readings.append((now, count))
-                cpu.append(processor_seconds(process.pid) | {"server": _seconds(server_pid)})
-            if now > deadline or (process.poll() is not None and count < deliveries):
+        processes = [self.start("run", "--until-idle") for _ in range(instances)]
+        try:
+            begin, end = (
+                self._reading(client, server_pid, processes, int(deliveries * part), deliveries) for part in window
+            )
+            self._reading(client, server_pid, processes, deliveries, deliveries)
+            for process in processes:
+                process.wait(PATIENCE_SECONDS)
+        finally:
+            for process in processes:
                 process.kill()
                 process.wait()
-                raise RuntimeError(f"{count:,} of {deliveries:,} deliveries settled")
-        process.wait()
-        # The last reading may have been long after the last event: it counts only where nothing else is there.
-        last = -2 if len(readings) > 2 else -1
-        (began, first), (ended, final) = readings[0], readings[last]
-        spent = {
-            name: (seconds - cpu[0].get(name, 0.0)) / max(final - first, 1) * 1e6 for name, seconds in cpu[last].items()
-        }
-        return Run((final - first) / max(ended - began, 1e-9), spent)
+        if begin.settled == end.settled:
+            raise RuntimeError(f"{deliveries:,} deliveries are settled too soon to be measured")
+        return end.since(begin)
+
+    def _reading(
+        self,
+        client: "redis.Redis",
+        server_pid: int,
+        processes: Sequence["subprocess.Popen[bytes]"],
+        enough: int,
+        deliveries: int,
+    ) -> "_Reading":
+        """The first one at which so many deliveries are settled."""
+        deadline = time.perf_counter() + PATIENCE_SECONDS
+        while True:
+            running = any(process.poll() is None for process in processes)
+            settled, now = self.done(client), time.perf_counter()
+            if settled >= enough:
+                instances = [processor_seconds(process.pid) for process in processes]
+                cpu = {name: sum(each[name] for each in instances) for name in instances[0]}
+                return _Reading(now, settled, {**cpu, "server": process_seconds(server_pid)})
+            if now > deadline or not running:
+                raise RuntimeError(f"{settled:,} of {deliveries:,} deliveries settled")
+            time.sleep(LOOK_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    at: float
+    settled: int
+    cpu: Mapping[str, float]
+
+    def since(self, begin: "_Reading") -> Run:
+        settled = self.settled - begin.settled
+        spent = {name: (seconds - begin.cpu[name]) / settled * 1e6 for name, seconds in self.cpu.items()}
+        return Run(settled / (self.at - begin.at), spent)
 
 
 def processor_seconds(pid: int) -> dict[str, float]:
     """CPU that an instance has taken so far: its dispatcher, and its template with all its workers, gone ones too."""
-    processes = _descendants(pid)
-    return {"dispatcher": _seconds(pid), "workers": sum(_seconds(each) + _reaped_seconds(each) for each in processes)}
+    processes = descendants(pid)
+    return {
+        "dispatcher": process_seconds(pid),
+        "workers": sum(process_seconds(each) + _reaped_seconds(each) for each in processes),
+    }
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Its children, theirs, and so on."""
     try:
         children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [*children, *(each for child in children for each in _descendants(child))]
+    return [*children, *(each for child in children for each in descendants(child))]
 
 
-def _seconds(pid: int) -> float:
+def process_seconds(pid: int) -> float:
     """CPU of one process. Source: the first field of schedstat, nanoseconds."""
     nanoseconds = 0
     for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):

@@ -39,7 +39,7 @@ def test_an_old_or_missing_interpreter_is_named(tmp_path: Path, prints: str, sai
 def test_help_lists_the_targets() -> None:
     """`make` alone is `make help`."""
     said = make().stdout
-    for target in ("demo", "test", "coverage", "chaos", "check", "format"):
+    for target in ("demo", "test", "coverage", "chaos", "bench", "bench-quick", "check", "format"):
         assert f"  make {target} " in said
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from evfn.event.traceparent import TRACEPARENT, TRACESTATE, TraceParent
@@ -68,10 +69,16 @@ def sending(topic: str, count: int) -> AbstractContextManager[Sending]:
     return _spanned(topic, count) if _API in sys.modules else _NOBODY
 
 
-@contextmanager
-def _spanned(topic: str, count: int) -> Iterator[Sending]:
+@cache
+def _version() -> str:
+    # Looked up in files, for longer than everything else that an emit does.
     from importlib.metadata import version
 
+    return version("evfn")
+
+
+@contextmanager
+def _spanned(topic: str, count: int) -> Iterator[Sending]:
     from opentelemetry import trace
 
     attributes: dict[str, str | int] = {
@@ -82,7 +89,7 @@ def _spanned(topic: str, count: int) -> Iterator[Sending]:
     }
     if count != 1:
         attributes["messaging.batch.message_count"] = count
-    tracer = trace.get_tracer("evfn", version("evfn"))
+    tracer = trace.get_tracer("evfn", _version())
     with tracer.start_as_current_span(f"send {topic}", kind=trace.SpanKind.PRODUCER, attributes=attributes) as span:
         try:
             yield Sending(span)
