@@ -5,10 +5,11 @@ import faulthandler
 import gc
 import os
 import signal
+import socket
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from evfn import inside
 from evfn.errors import LoadError
@@ -24,11 +25,16 @@ from evfn.workers import leaving, one_by_one
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
+from evfn.workers.loaded_template import leave_behind
 from evfn.workers.output import Capture
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
-from evfn.workers.surroundings import Descriptors, arrange, leave_template, move_in
+from evfn.workers.surroundings import NONE, Descriptors, arrange, leave_template, move_in
+
+if TYPE_CHECKING:
+    from evfn.workers.traced import Traced
 
 
 def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoReturn:
@@ -36,37 +42,87 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
     try:
         leave_template(template)
         descriptors = arrange(descriptors)
-        ledger = Ledger(descriptors.ledger, config.slots)
-        os.close(descriptors.ledger)
         gc.enable()
-        faulthandler.enable(descriptors.stack)
-        faulthandler.register(signal.SIGUSR1, descriptors.stack, all_threads=True, chain=False)
+        _dump_to(descriptors.stack)
         channel = Channel(descriptors.control)
         os.register_at_fork(after_in_child=channel.abandon)
         capture = Capture(channel)
         capture.install()
         sys.breakpointhook = _breakpoint_hook(config.trigger)
         inside.mark_worker()
-        function = _load(config, channel, capture)
+        residue = Residue(each for each in descriptors if each != NONE)
+        function, ready = _load(config, channel, capture)
+        channel.send(ready)
         imports = LateImports(channel, Path(config.project_dir))
-        runs: Runs = function
-        if config.traced:
-            # Only now, for it imports OpenTelemetry.
-            from evfn.workers.traced import Traced
-
-            runs = Traced(function, ledger)
-        if function.is_async:
-            _serve_async(runs, channel, ledger, capture, imports, config.concurrency)
-        else:
-            one_by_one.serve(runs, channel, ledger, capture, imports)
-        leaving.stop(capture)
+        worker = _Worker(config, function, ready, channel, capture, imports, _traced() if config.traced else None)
+        if descriptors.home != NONE:
+            with socket.socket(fileno=descriptors.home) as home:
+                if residue.found():
+                    home.shutdown(socket.SHUT_RDWR)  # A process that the import forked may have it, too.
+                else:
+                    leave_behind(ready.revision, descriptors, home, template, worker.live_again)
+        worker.live(descriptors)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     os._exit(1)
 
 
-def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
-    """Say Ready and return the function, or say LoadFailed and end."""
+class _Worker:
+    """A process with its function loaded, and every process that is forked from it before it runs anything."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        function: Function,
+        ready: Ready,
+        channel: Channel,
+        capture: Capture,
+        imports: LateImports,
+        traced: "type[Traced] | None",
+    ) -> None:
+        self._config = config
+        self._function = function
+        self._ready = ready
+        self._channel = channel
+        self._capture = capture
+        self._imports = imports
+        self._traced = traced
+
+    def live_again(self, descriptors: Descriptors) -> NoReturn:
+        """In a process that a loaded template forked: say Ready at once."""
+        _dump_to(descriptors.stack)
+        self._channel.open(descriptors.control)
+        self._channel.send(self._ready)
+        self.live(descriptors)
+
+    def live(self, descriptors: Descriptors) -> NoReturn:
+        """Run events until told to stop."""
+        ledger = Ledger(descriptors.ledger, self._config.slots)
+        os.close(descriptors.ledger)
+        function, channel, capture, imports = self._function, self._channel, self._capture, self._imports
+        runs: Runs = function if self._traced is None else self._traced(function, ledger)
+        if function.is_async:
+            _serve_async(runs, channel, ledger, capture, imports, self._config.concurrency)
+        else:
+            one_by_one.serve(runs, channel, ledger, capture, imports)
+        leaving.stop(capture)
+
+
+def _traced() -> "type[Traced]":
+    # Only when it is needed, for it imports OpenTelemetry.
+    from evfn.workers.traced import Traced
+
+    return Traced
+
+
+def _dump_to(stack: int) -> None:
+    """Write there where this process stands: when it crashes, and when it is asked."""
+    faulthandler.enable(stack)
+    faulthandler.register(signal.SIGUSR1, stack, all_threads=True, chain=False)
+
+
+def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> tuple[Function, Ready]:
+    """The function with what there is to say of it; or say LoadFailed and end."""
     pid = os.getpid()
     failed = None
     try:
@@ -100,10 +156,8 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
     project = Path(config.project_dir)
     modules = imported_modules(project)
     name = revision(project, read(modules.values())) if config.pinned is None else config.pinned.revision
-    threads = len(list(Path("/proc/self/task").iterdir())) - 1
     found = {module: str(file) for module, file in modules.items()}
-    channel.send(Ready(name, threads, function.is_async, found, unknown(config.give_up_on)))
-    return function
+    return function, Ready(name, threads(), function.is_async, found, unknown(config.give_up_on))
 
 
 def _serve_async(

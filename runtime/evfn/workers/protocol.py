@@ -157,7 +157,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
 
     Without `pinned` the function is loaded from the disk as it is. `traced` says that spans are made of its attempts.
-    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
+    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for. `kept`
+    says that more workers are likely to follow: what the import made is worth keeping for them.
     """
 
     project: str
@@ -175,10 +176,31 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     give_up_on: list[str] = []
     pinned: Pinned | None = None
     traced: bool = False
+    kept: bool = False
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
+    """Dispatcher → template: this revision of what `config` loads is not needed any more."""
+
+    config: WorkerConfig
+    revision: str
+
+
+class ForkLoaded(msgspec.Struct, frozen=True, array_like=True, tag="fork_loaded"):
+    """Template → loaded template, with a Fork's descriptors attached: fork your function once more."""
+
+    worker: int
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
+    """To the template: the process `pid` has become a loaded template of this revision, and yours to look after."""
+
+    pid: int
+    revision: str
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
-    """Template → dispatcher, with the child's pidfd attached."""
+    """Template → dispatcher (and loaded template → template), with the child's pidfd attached."""
 
     worker: int
     pid: int
@@ -200,9 +222,10 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 
 ToWorker = Work | Cancel | Stop
 FromWorker = Ready | LoadFailed | Imported | SucceededReply | FailedReply | RejectedReply | Output | FrameDone
-ToTemplate = Fork
+ToTemplate = Fork | Forget
 FromTemplate = Forked | ForkFailed | Exited
-Message = ToWorker | FromWorker | ToTemplate | FromTemplate
+WithinTemplates = ForkLoaded | Loaded
+Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

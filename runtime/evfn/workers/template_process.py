@@ -12,10 +12,12 @@ import subprocess
 import sys
 from itertools import count
 
+import msgspec
+
 from evfn.errors import EvfnError
 from evfn.workers.ledger import Ledger
 from evfn.workers.process import READ_BYTES, Worker
-from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode
+from evfn.workers.protocol import Exited, Forget, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode
 
 
 class ForkRefused(EvfnError):  # noqa: N818 - what happened, in the system's words
@@ -64,7 +66,15 @@ class Template:
         self._forks[number] = future
         return await future
 
-    async def _order(self, channel: socket.socket, order: Fork, descriptors: list[int]) -> None:
+    async def forget(self, config: WorkerConfig, revision: str) -> None:
+        """No worker of this revision will be asked for any more: nothing need be kept for it."""
+        control = self._control
+        if control is not None:
+            slim = msgspec.structs.replace(config, pinned=None)
+            with contextlib.suppress(ForkRefused):
+                await self._order(control, Forget(slim, revision), [])
+
+    async def _order(self, channel: socket.socket, order: Fork | Forget, descriptors: list[int]) -> None:
         try:
             async with self._sending:
                 await _send(channel, encode(order), descriptors)
@@ -197,7 +207,7 @@ def _refusal(error: OSError) -> str:
 
 
 async def _send(control: socket.socket, frame: bytes, descriptors: list[int]) -> None:
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     while True:
         try:
             sent = control.sendmsg([frame], ancillary)

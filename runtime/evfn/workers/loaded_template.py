@@ -1,0 +1,144 @@
+"""A process that has imported a function, and forks workers that need not: a fork takes as long whatever imports cost.
+
+The worker that imported forks it before it runs its first event, by way of a process between the two that ends at
+once, so that the template becomes its parent: the worker's end is not its own. It runs nothing of the user's any more,
+but what was registered to be run around forks.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from evfn.workers import kinship
+from evfn.workers.forker import Forker
+from evfn.workers.protocol import ForkLoaded, Loaded, encode
+from evfn.workers.surroundings import Descriptors, leave_template, rearrange
+
+NAME = b"evfn-loaded"
+"""What the kernel calls a loaded template."""
+ADOPTION_SECONDS = 5.0
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Those that a template and a worker each handle in their own way."""
+
+Live = Callable[[Descriptors], NoReturn]
+
+
+def leave_behind(revision: str, own: Descriptors, home: socket.socket, template: int, live: Live) -> None:
+    """Make a loaded template of what this process has imported; `live` is the life of its workers.
+
+    The process `template` is told at `home` whose parent it is now. Where the system refuses, there is none.
+    """
+    gc.freeze()
+    kinship.adopt_orphans(False)
+    try:
+        with contextlib.suppress(OSError):
+            between = os.fork()
+            if between == 0:
+                _fork_template(revision, own, home, template, live)
+            os.waitpid(between, 0)
+    finally:
+        kinship.adopt_orphans()
+
+
+def _fork_template(revision: str, own: Descriptors, home: socket.socket, template: int, live: Live) -> NoReturn:
+    try:
+        pid = os.fork()
+        if pid == 0:
+            LoadedTemplate(own, home, template, live).serve()
+        home.sendall(encode(Loaded(pid, revision)))
+    finally:
+        os._exit(0)
+
+
+class LoadedTemplate:
+    """The process's only object. `template` is the process that it belongs to, and hears orders from at `home`."""
+
+    def __init__(self, own: Descriptors, home: socket.socket, template: int, live: Live) -> None:
+        self._template = template
+        self._live = live
+        self._pid = os.getpid()
+        os.setsid()
+        self._name = _name()
+        kinship.be_called(NAME)
+        # The worker's fault handler writes where the worker has its stack.
+        faulthandler.unregister(signal.SIGUSR1)
+        faulthandler.disable()
+        null = os.open(os.devnull, os.O_WRONLY)
+        for standard in (1, 2):
+            os.dup2(null, standard)
+        for descriptor in (null, own.ledger, own.stack):
+            os.close(descriptor)
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._forker = Forker(home, _leave)
+
+    def serve(self) -> NoReturn:
+        """Fork and reap until there is nobody to do it for."""
+        self._forker.listen()
+        self._wait_for_adoption()
+        if not kinship.die_with_parent(self._template, signal.SIGKILL):
+            _leave()
+        wanted = True
+        while wanted or self._forker.workers:
+            ready, signalled = self._forker.wait()
+            if signalled:
+                self._forker.reap()
+            if wanted and self._forker.control.fileno() in ready:
+                wanted = self._receive()
+                if not wanted:
+                    # Workers that live are served to their end.
+                    self._forker.unwatch(self._forker.control.fileno())
+        _leave()
+
+    def _receive(self) -> bool:
+        try:
+            for order, descriptors in self._forker.orders():
+                if isinstance(order, ForkLoaded):
+                    self._forker.fork(order.worker, descriptors, self._begin)
+        except EOFError:
+            return False
+        return True
+
+    def _begin(self, descriptors: Descriptors) -> NoReturn:
+        """In the worker: away from here, then live."""
+        try:
+            kinship.be_called(self._name)
+            leave_template(self._pid)
+            for number, handler in self._handlers.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            _draw_other_numbers()
+            self._live(rearrange(descriptors, self._forker.descriptors))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+    def _wait_for_adoption(self) -> None:
+        """Until the process between has ended; only then the kernel can be told whose end is this one's, too."""
+        deadline = time.monotonic() + ADOPTION_SECONDS
+        while os.getppid() != self._template and time.monotonic() < deadline:
+            time.sleep(0.0002)
+
+
+def _leave() -> NoReturn:
+    os._exit(0)
+
+
+def _name() -> bytes:
+    with open("/proc/self/comm", "rb") as file:  # noqa: PTH123 - bytes, once
+        return file.read().rstrip(b"\n")
+
+
+def _draw_other_numbers() -> None:
+    """Python's own generator sees to itself after a fork; NumPy's does not, and all workers would draw the same."""
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
