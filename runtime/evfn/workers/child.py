@@ -31,7 +31,7 @@ from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
-from evfn.workers.surroundings import NONE, Descriptors, arrange, leave_template, move_in
+from evfn.workers.surroundings import NONE, Descriptors, arrange, be_ordinary, leave, move_in
 
 if TYPE_CHECKING:
     from evfn.workers.traced import Traced
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoReturn:
     """Never returns. What goes wrong before the function is loaded ends the process with a traceback in its output."""
     try:
-        leave_template(template)
+        leave(template)
+        be_ordinary()
         descriptors = arrange(descriptors)
         gc.enable()
         _dump_to(descriptors.stack)
@@ -88,9 +89,10 @@ class _Worker:
         self._imports = imports
         self._traced = traced
 
-    def live_again(self, descriptors: Descriptors) -> NoReturn:
+    def live_again(self, descriptors: Descriptors, mask: set[int]) -> NoReturn:
         """In a process that a loaded template forked: say Ready at once."""
         _dump_to(descriptors.stack)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._channel.open(descriptors.control)
         self._channel.send(self._ready)
         self.live(descriptors)

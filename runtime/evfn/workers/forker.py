@@ -6,7 +6,6 @@ A template has a single thread, so that a fork copies no locked lock.
 import contextlib
 import gc
 import os
-import select
 import signal
 import socket
 from collections import deque
@@ -32,47 +31,6 @@ class Forker:
         self._lost = lost
         self._reader = FrameReader()
         self._descriptors: deque[int] = deque()
-        self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._poll = select.poll()
-        for descriptor in (control.fileno(), self._wakeup):
-            self._poll.register(descriptor, select.POLLIN)
-        self.descriptors = (control.fileno(), self._wakeup, self._wake)
-        """Those that are the template's own, and no worker's."""
-
-    def listen(self) -> None:
-        """Have signals wake this process and do nothing else."""
-        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        # SIGTERM also comes from the kernel when the dispatcher ends, and from whoever stops the whole service at once:
-        # the workers may be needed for a drain then, so only the dispatcher's end counts.
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
-        # SIGUSR1 asks a worker for its stack; it must not end one that cannot answer yet.
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
-
-    def watch(self, descriptor: int) -> None:
-        """Have `wait` tell of this one, too."""
-        self._poll.register(descriptor, select.POLLIN)
-
-    def unwatch(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
-
-    def wait(self, milliseconds: int | None = None) -> tuple[set[int], bool]:
-        """The descriptors that can be read, and whether a signal came."""
-        ready = {descriptor for descriptor, _ in self._poll.poll(milliseconds)}
-        return ready, self._wakeup in ready and self._signalled()
-
-    def wait_for_signal(self, milliseconds: int) -> None:
-        """As `wait`, whatever else can be read."""
-        poll = select.poll()
-        poll.register(self._wakeup, select.POLLIN)
-        if poll.poll(milliseconds):
-            self._signalled()
-
-    def _signalled(self) -> bool:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wakeup, READ_BYTES)
-        return True
 
     def orders(self) -> Iterator[tuple[Order, list[int]]]:
         """What arrived, each order with its descriptors. Raises EOFError where nothing will arrive any more."""
@@ -89,8 +47,8 @@ class Forker:
             count = DESCRIPTORS_PER_FORK if isinstance(message, Fork | ForkLoaded) else 0
             yield message, [self._descriptors.popleft() for _ in range(count)]
 
-    def fork(self, worker: int, descriptors: list[int], live: Callable[[Descriptors], NoReturn]) -> None:
-        """A new worker, whose life is `live`."""
+    def fork(self, worker: int, descriptors: list[int], live: Callable[[Descriptors], NoReturn]) -> int:
+        """A new worker, whose life is `live`; the descriptor that tells its end, -1 where there is no worker."""
         # Nothing that lives now will ever be collected in a child, so no child touches (and copies) these pages.
         gc.freeze()
         try:
@@ -98,7 +56,7 @@ class Forker:
         except OSError as error:
             close(descriptors)
             self.send(ForkFailed(worker, f"the system refused another process: {error.strerror}"))
-            return
+            return -1
         if pid == 0:
             # The object goes on existing here; without its descriptor it cannot close what is opened later.
             self.control.detach()
@@ -107,7 +65,7 @@ class Forker:
         pidfd = os.pidfd_open(pid)
         close(descriptors)
         self.send(Forked(worker, pid), pidfd)
-        os.close(pidfd)
+        return pidfd
 
     def reap(self) -> bool:
         """Take note of every child that ended, workers and others alike; whether there was one."""

@@ -9,6 +9,7 @@ import contextlib
 import faulthandler
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,15 +20,14 @@ from typing import NoReturn
 from evfn.workers import kinship
 from evfn.workers.forker import Forker
 from evfn.workers.protocol import ForkLoaded, Loaded, encode
-from evfn.workers.surroundings import Descriptors, leave_template, rearrange
+from evfn.workers.surroundings import NONE, Descriptors, leave, rearrange
 
 NAME = b"evfn-loaded"
 """What the kernel calls a loaded template."""
 ADOPTION_SECONDS = 5.0
-SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Those that a template and a worker each handle in their own way."""
 
-Live = Callable[[Descriptors], NoReturn]
+Live = Callable[[Descriptors, set[int]], NoReturn]
+"""Gets the signals that the worker has to block once it can deal with the others."""
 
 
 def leave_behind(revision: str, own: Descriptors, home: socket.socket, template: int, live: Live) -> None:
@@ -64,44 +64,54 @@ class LoadedTemplate:
         self._template = template
         self._live = live
         self._pid = os.getpid()
+        self._home = home.fileno()
         os.setsid()
         self._name = _name()
         kinship.be_called(NAME)
-        # The worker's fault handler writes where the worker has its stack.
-        faulthandler.unregister(signal.SIGUSR1)
-        faulthandler.disable()
+        faulthandler.disable()  # It writes where the worker has its stack.
         null = os.open(os.devnull, os.O_WRONLY)
         for standard in (1, 2):
             os.dup2(null, standard)
         for descriptor in (null, own.ledger, own.stack):
             os.close(descriptor)
-        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Whatever the import made of signals is its workers' alone, and as it was.
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._forker = Forker(home, _leave)
+        self._workers: set[int] = set()
+        """The descriptors that tell their ends."""
 
     def serve(self) -> NoReturn:
         """Fork and reap until there is nobody to do it for."""
-        self._forker.listen()
         self._wait_for_adoption()
         if not kinship.die_with_parent(self._template, signal.SIGKILL):
             _leave()
+        poll = self._poll = select.poll()
+        home = self._home
+        poll.register(home, select.POLLIN)
         wanted = True
-        while wanted or self._forker.workers:
-            ready, signalled = self._forker.wait()
-            if signalled:
+        while wanted or self._workers:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if ended := ready & self._workers:
                 self._forker.reap()
-            if wanted and self._forker.control.fileno() in ready:
+                for descriptor in ended:
+                    poll.unregister(descriptor)
+                    os.close(descriptor)
+                self._workers -= ended
+            if home in ready:
                 wanted = self._receive()
                 if not wanted:
                     # Workers that live are served to their end.
-                    self._forker.unwatch(self._forker.control.fileno())
+                    poll.unregister(home)
         _leave()
 
     def _receive(self) -> bool:
         try:
             for order, descriptors in self._forker.orders():
                 if isinstance(order, ForkLoaded):
-                    self._forker.fork(order.worker, descriptors, self._begin)
+                    pidfd = self._forker.fork(order.worker, descriptors, self._begin)
+                    if pidfd != NONE:
+                        self._workers.add(pidfd)
+                        self._poll.register(pidfd, select.POLLIN)
         except EOFError:
             return False
         return True
@@ -110,13 +120,9 @@ class LoadedTemplate:
         """In the worker: away from here, then live."""
         try:
             kinship.be_called(self._name)
-            leave_template(self._pid)
-            for number, handler in self._handlers.items():
-                if handler is not None:
-                    signal.signal(number, handler)
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            leave(self._pid)
             _draw_other_numbers()
-            self._live(rearrange(descriptors, self._forker.descriptors))
+            self._live(rearrange(descriptors, (self._home, *self._workers)), self._mask)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         os._exit(1)

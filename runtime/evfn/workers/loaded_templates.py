@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import time
@@ -33,11 +34,13 @@ _Key = tuple[bytes, str]
 
 
 class LoadedTemplates:
-    """`forker` tells the dispatcher what it has to know, `fork` is the way without a loaded template."""
+    """`forker` tells the dispatcher what it has to know, `fork` is the way without a loaded template; `poll` is to wake
+    whoever calls `receive`."""
 
-    def __init__(self, forker: Forker, fork: Callable[[Fork, list[int]], None]) -> None:
+    def __init__(self, forker: Forker, fork: Callable[[Fork, list[int]], None], poll: select.poll) -> None:
         self._forker = forker
         self._fork = fork
+        self._poll = poll
         self._homes: dict[int, _Home] = {}
         self._kept: dict[_Key, _Home] = {}
         """The one that was needed longest ago first."""
@@ -65,7 +68,7 @@ class LoadedTemplates:
         near, far = socket.socketpair()
         near.setblocking(False)
         self._homes[near.fileno()] = _Home(near, config)
-        self._forker.watch(near.fileno())
+        self._poll.register(near.fileno(), select.POLLIN)
         return far
 
     def fork(self, order: Fork, descriptors: list[int]) -> bool:
@@ -146,7 +149,7 @@ class LoadedTemplates:
     def _lose(self, home: "_Home") -> None:
         """It is gone, or never came to be: what it was asked for and did not do is done without it."""
         del self._homes[home.near.fileno()]
-        self._forker.unwatch(home.near.fileno())
+        self._poll.unregister(home.near.fileno())
         home.near.close()
         if home.key in self._kept and self._kept[home.key] is home:
             del self._kept[home.key]

@@ -27,7 +27,7 @@ class Residue:
     """Made before the import, asked after it. `own` are the worker's descriptors above the standard three."""
 
     def __init__(self, own: Iterable[int]) -> None:
-        self._own = {0, *own}
+        self._own = {0, *own} - {1, 2}
         self._output = os.fstat(1)
         self._endings = atexit._ncallbacks() + (_MULTIPROCESSING not in sys.modules)
 

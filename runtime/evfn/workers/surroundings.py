@@ -30,12 +30,16 @@ class Descriptors(NamedTuple):
     home: int = NONE
 
 
-def leave_template(template: int) -> None:
-    """Become a process group of its own, with plain signals, that ends with its template and adopts its own orphans."""
+def leave(template: int) -> None:
+    """Become a process group of its own that ends with its template and adopts its own orphans."""
     os.setsid()
     if not kinship.die_with_parent(template, signal.SIGKILL):
         os._exit(0)
     kinship.adopt_orphans()
+
+
+def be_ordinary() -> None:
+    """Have plain signals, and be the first to go where memory runs out."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -43,7 +47,9 @@ def leave_template(template: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"%d" % OOM_SCORE)
+        os.close(score)
 
 
 def arrange(descriptors: Descriptors) -> Descriptors:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import time
 from typing import NoReturn
 
 from evfn.workers import child, kinship
-from evfn.workers.forker import Forker, kill_group
+from evfn.workers.forker import READ_BYTES, Forker, kill_group
 from evfn.workers.loaded_templates import LoadedTemplates
 from evfn.workers.protocol import Forget, Fork
 from evfn.workers.surroundings import NONE, Descriptors
@@ -32,18 +33,30 @@ class Template:
     def __init__(self, control: socket.socket, parent: int) -> None:
         self._parent = parent
         self._forker = Forker(control, self._end)
-        self._loaded = LoadedTemplates(self._forker, self._fork)
+        self._poll = select.poll()
+        self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for descriptor in (control.fileno(), self._wakeup):
+            self._poll.register(descriptor, select.POLLIN)
+        self._loaded = LoadedTemplates(self._forker, self._fork, self._poll)
 
     def serve(self) -> NoReturn:
         """Fork and reap until the dispatcher is gone."""
-        self._forker.listen()
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        # SIGTERM also comes from the kernel when the dispatcher ends, and from whoever stops the whole service at once:
+        # the workers may be needed for a drain then, so only the dispatcher's end counts.
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        # SIGUSR1 asks a worker for its stack; it must not end one that cannot answer yet.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
         kinship.adopt_orphans()
         if not kinship.die_with_parent(self._parent, signal.SIGTERM):
             self._end()
         while True:
-            ready, signalled = self._forker.wait(self._loaded.patience_ms)
+            ready = {descriptor for descriptor, _ in self._poll.poll(self._loaded.patience_ms)}
             ended = self._loaded.receive(ready)
-            if signalled:
+            if self._wakeup in ready:
+                self._empty_wakeup()
                 if os.getppid() != self._parent:
                     self._end()
                 ended |= self._forker.reap()
@@ -52,6 +65,10 @@ class Template:
             if self._forker.control.fileno() in ready:
                 self._receive()
             self._loaded.end_overdue()
+
+    def _empty_wakeup(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, READ_BYTES)
 
     def _receive(self) -> None:
         try:
@@ -73,7 +90,9 @@ class Template:
             self._loaded.let_go()
             child.main(order.config, own._replace(home=NONE if home is None else home.detach()), template)
 
-        self._forker.fork(order.worker, descriptors, live)
+        pidfd = self._forker.fork(order.worker, descriptors, live)
+        if pidfd != NONE:
+            os.close(pidfd)
         if home is not None:
             home.close()
 
@@ -94,12 +113,15 @@ class Template:
         self._kill(set(self._forker.workers))
         # Again and again, because the kernel's list may miss one that is only just becoming ours.
         deadline = time.monotonic() + END_PATIENCE_SECONDS
+        wakeup = select.poll()
+        wakeup.register(self._wakeup, select.POLLIN)
         while (left := set(kinship.children())) and time.monotonic() < deadline:
             self._kill(left)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG) != (0, 0):
                     pass
-            self._forker.wait_for_signal(LOOK_MS)
+            wakeup.poll(LOOK_MS)
+            self._empty_wakeup()
         os._exit(0)
 
     def _kill(self, pids: set[int]) -> None:
