@@ -27,6 +27,7 @@ from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
 from evfn.workers.loaded_template import leave_behind
 from evfn.workers.output import Capture
+from evfn.workers.preloaded import Preloaded
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from evfn.workers.traced import Traced
 
 
-def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoReturn:
+def main(config: WorkerConfig, descriptors: Descriptors, template: int, preloaded: Preloaded) -> NoReturn:
     """Never returns. What goes wrong before the function is loaded ends the process with a traceback in its output."""
     try:
         leave(template)
@@ -52,7 +53,7 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoRet
         sys.breakpointhook = _breakpoint_hook(config.trigger)
         inside.mark_worker()
         residue = Residue(each for each in descriptors if each != NONE)
-        function, ready = _load(config, channel, capture)
+        function, ready = _load(config, channel, capture, preloaded)
         channel.send(ready)
         imports = LateImports(channel, Path(config.project_dir))
         worker = _Worker(config, function, ready, channel, capture, imports, _traced() if config.traced else None)
@@ -123,12 +124,14 @@ def _dump_to(stack: int) -> None:
     faulthandler.register(signal.SIGUSR1, stack, all_threads=True, chain=False)
 
 
-def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> tuple[Function, Ready]:
+def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: Preloaded) -> tuple[Function, Ready]:
     """The function with what there is to say of it; or say LoadFailed and end."""
     pid = os.getpid()
     failed = None
     try:
         move_in(config.project_dir, config.env)
+        before = config.env.get("PYTHONPATH", "").split(os.pathsep)
+        preloaded.give_way({config.project_dir, str(Path(config.functions_dir).parent), *filter(None, before)})
         if config.pinned is not None:
             PinnedModules(config.pinned.modules, config.pinned.contents).install()
         function = Function.load(

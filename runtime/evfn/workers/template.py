@@ -1,4 +1,4 @@
-"""The template process: imports what every worker needs, runs no user code, and forks workers in milliseconds.
+"""The template process: imports what workers need, runs no user code, and forks workers in milliseconds.
 
 Started as `python -m evfn.workers.template FD`, where FD is its end of a socket pair to the dispatcher. It is
 single-threaded, so that a fork copies no locked lock; it reaps its workers, tells how each ended, and ends whatever a
@@ -19,12 +19,15 @@ from typing import NoReturn
 from evfn.workers import child, kinship
 from evfn.workers.forker import READ_BYTES, Forker, kill_group
 from evfn.workers.loaded_templates import LoadedTemplates
+from evfn.workers.preloaded import Preloaded
 from evfn.workers.protocol import Forget, Fork
 from evfn.workers.surroundings import NONE, Descriptors
 
 END_PATIENCE_SECONDS = 5.0
 """A process that the kernel cannot end by then is left to it."""
 LOOK_MS = 5
+SPARE_MS = 10
+"""Who has had nothing to do for so long has time for what may be of use later."""
 
 
 class Template:
@@ -38,6 +41,7 @@ class Template:
         for descriptor in (control.fileno(), self._wakeup):
             self._poll.register(descriptor, select.POLLIN)
         self._loaded = LoadedTemplates(self._forker, self._fork, self._poll)
+        self._preloaded = Preloaded()
 
     def serve(self) -> NoReturn:
         """Fork and reap until the dispatcher is gone."""
@@ -53,7 +57,10 @@ class Template:
         if not kinship.die_with_parent(self._parent, signal.SIGTERM):
             self._end()
         while True:
-            ready = {descriptor for descriptor, _ in self._poll.poll(self._loaded.patience_ms)}
+            spare = None if self._preloaded.complete else SPARE_MS
+            ready = {descriptor for descriptor, _ in self._poll.poll(spare or self._loaded.patience_ms)}
+            if spare and not ready:
+                self._preloaded.one_more()
             ended = self._loaded.receive(ready)
             if self._wakeup in ready:
                 self._empty_wakeup()
@@ -88,7 +95,8 @@ class Template:
 
         def live(own: Descriptors) -> NoReturn:
             self._loaded.let_go()
-            child.main(order.config, own._replace(home=NONE if home is None else home.detach()), template)
+            own = own._replace(home=NONE if home is None else home.detach())
+            child.main(order.config, own, template, self._preloaded)
 
         pidfd = self._forker.fork(order.worker, descriptors, live)
         if pidfd != NONE:
