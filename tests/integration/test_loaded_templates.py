@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evfn.workers.loaded_templates import MOST
-from evfn.workers.protocol import Forget, Pinned, Ready, Stop, encode
+from evfn.workers.protocol import Forget, Pinned, Ready, Stop, encode, identity
 from sandbox import wait_until
 from workshop import Worker, Workshop, plain
 
@@ -326,7 +326,7 @@ def test_what_is_not_needed_any_more_goes_with_its_last_worker(workshop: Worksho
     (pid,) = keeps(workshop, 1)
     worker = project.next(ready.revision)
     order = workshop.orders[-1]
-    workshop.control.sendall(encode(Forget(order.config, ready.revision)))
+    workshop.control.sendall(encode(Forget(identity(order.config), ready.revision)))
     project.next(ready.revision)
     assert project.imports() == 2
     assert alive(pid)

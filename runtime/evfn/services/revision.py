@@ -112,7 +112,7 @@ class Revision:
             await asyncio.gather(self._handing_over, return_exceptions=True)
         await self.pool.close()
         if self._pinned.kept:
-            await self._template.forget(self._pinned, self.name)
+            self._template.forget(self._pinned, self.name)
 
     async def discard(self) -> None:
         """It never served, and is not needed: not even its import is waited for."""

@@ -9,8 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from msgspec.structs import replace
-
 from evfn.workers.forker import READ_BYTES, Forker, close
 from evfn.workers.protocol import (
     Exited,
@@ -23,6 +21,7 @@ from evfn.workers.protocol import (
     Message,
     WorkerConfig,
     encode,
+    identity,
 )
 
 MOST = 8
@@ -30,7 +29,8 @@ PATIENCE_SECONDS = 5.0
 """A loaded template that has not forked by then never will: what its function registered around forks hangs."""
 LOOK_MS = 1000
 
-_Key = tuple[bytes, str]
+Key = tuple[bytes, str]
+"""Of a config that loads a function, and the revision that it loads."""
 
 
 class LoadedTemplates:
@@ -42,7 +42,7 @@ class LoadedTemplates:
         self._fork = fork
         self._poll = poll
         self._homes: dict[int, _Home] = {}
-        self._kept: dict[_Key, _Home] = {}
+        self._kept: dict[Key, _Home] = {}
         """The one that was needed longest ago first."""
 
     @property
@@ -74,7 +74,7 @@ class LoadedTemplates:
     def fork(self, order: Fork, descriptors: list[int]) -> bool:
         """Have a loaded template fork this worker; False where there is none."""
         pinned = order.config.pinned
-        home = None if pinned is None else self._kept.pop((_identity(order.config), pinned.revision), None)
+        home = None if pinned is None else self._kept.pop((identity(order.config), pinned.revision), None)
         if home is None:
             return False
         self._kept[home.key] = home
@@ -85,9 +85,9 @@ class LoadedTemplates:
         home.waiting[order.worker] = (order, descriptors, time.monotonic())
         return True
 
-    def forget(self, config: WorkerConfig, revision: str) -> None:
+    def forget(self, key: Key) -> None:
         """It will not be asked for any more."""
-        home = self._kept.pop((_identity(config), revision), None)
+        home = self._kept.pop(key, None)
         if home is not None:
             home.retire()
 
@@ -169,16 +169,16 @@ class _Home:
         self.pidfds: deque[int] = deque()
         self.retired = False
         self.gone = False
-        self._identity = _identity(config)
+        self._identity = identity(config)
         self._reader = FrameReader()
 
     @property
-    def key(self) -> _Key:
+    def key(self) -> Key:
         return self._identity, self.revision
 
     def is_of(self, config: WorkerConfig) -> bool:
         """Whether it is, or will be, what a worker of this config needs."""
-        return config.pinned is not None and self.key == (_identity(config), config.pinned.revision)
+        return config.pinned is not None and self.key == (identity(config), config.pinned.revision)
 
     def retire(self) -> None:
         """It forks no more, and ends with the last of its workers."""
@@ -200,8 +200,3 @@ class _Home:
                 chunk = b""
             self.gone = not chunk
         return messages
-
-
-def _identity(config: WorkerConfig) -> bytes:
-    """The same for all workers that differ in nothing but the revision they load."""
-    return encode(Fork(0, replace(config, pinned=None)))

@@ -4,6 +4,7 @@ Shared by both sides of the process boundary, so it imports neither the broker n
 A frame is a 4-byte big-endian length and one msgpack-encoded message.
 """
 
+import hashlib
 import struct
 from collections.abc import Iterator
 
@@ -180,9 +181,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
-    """Dispatcher → template: this revision of what `config` loads is not needed any more."""
+    """Dispatcher → template: this revision will not be asked for any more by a config of this `identity`."""
 
-    config: WorkerConfig
+    identity: bytes
     revision: str
 
 
@@ -229,6 +230,11 @@ Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def identity(config: WorkerConfig) -> bytes:
+    """The same for all workers that differ in nothing but the revision they load."""
+    return hashlib.blake2b(_encoder.encode(msgspec.structs.replace(config, pinned=None)), digest_size=16).digest()
 
 
 def encode(message: Message) -> bytes:

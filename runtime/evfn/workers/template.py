@@ -84,8 +84,8 @@ class Template:
                     case Fork():
                         if not self._loaded.fork(order, descriptors):
                             self._fork(order, descriptors)
-                    case Forget(config, revision):
-                        self._loaded.forget(config, revision)
+                    case Forget(identity, revision):
+                        self._loaded.forget((identity, revision))
         except EOFError:
             self._end()
 

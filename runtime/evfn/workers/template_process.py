@@ -12,12 +12,10 @@ import subprocess
 import sys
 from itertools import count
 
-import msgspec
-
 from evfn.errors import EvfnError
 from evfn.workers.ledger import Ledger
 from evfn.workers.process import READ_BYTES, Worker
-from evfn.workers.protocol import Exited, Forget, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode
+from evfn.workers.protocol import Exited, Forget, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode, identity
 
 
 class ForkRefused(EvfnError):  # noqa: N818 - what happened, in the system's words
@@ -66,15 +64,16 @@ class Template:
         self._forks[number] = future
         return await future
 
-    async def forget(self, config: WorkerConfig, revision: str) -> None:
-        """No worker of this revision will be asked for any more: nothing need be kept for it."""
-        control = self._control
-        if control is not None:
-            slim = msgspec.structs.replace(config, pinned=None)
-            with contextlib.suppress(ForkRefused):
-                await self._order(control, Forget(slim, revision), [])
+    def forget(self, config: WorkerConfig, revision: str) -> None:
+        """No worker of this revision will be asked for any more: nothing need be kept for it.
 
-    async def _order(self, channel: socket.socket, order: Fork | Forget, descriptors: list[int]) -> None:
+        Said only where it can be said at once; what is not forgotten goes when others need its place.
+        """
+        if self._control is not None and not self._sending.locked():
+            with contextlib.suppress(OSError):
+                self._control.send(encode(Forget(identity(config), revision)))
+
+    async def _order(self, channel: socket.socket, order: Fork, descriptors: list[int]) -> None:
         try:
             async with self._sending:
                 await _send(channel, encode(order), descriptors)
@@ -207,7 +206,7 @@ def _refusal(error: OSError) -> str:
 
 
 async def _send(control: socket.socket, frame: bytes, descriptors: list[int]) -> None:
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
     while True:
         try:
             sent = control.sendmsg([frame], ancillary)
