@@ -19,7 +19,7 @@ from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed
 from evfn.functions.pinned import PinnedModules
 from evfn.functions.results import Origin
-from evfn.functions.revision import imported_modules, read, revision
+from evfn.functions.revision import imported_modules, imports_begin, read, revision
 from evfn.trigger import DataMode
 from evfn.workers import leaving, one_by_one
 from evfn.workers.channel import Channel
@@ -134,6 +134,7 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: P
         preloaded.give_way({config.project_dir, str(Path(config.functions_dir).parent), *filter(None, before)})
         if config.pinned is not None:
             PinnedModules(config.pinned.modules, config.pinned.contents).install()
+        imports_begin()
         function = Function.load(
             config.function,
             Path(config.project_dir),

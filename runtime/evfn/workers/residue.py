@@ -43,7 +43,7 @@ class Residue:
             return "something to be done at the end of its process"
         if any(map(self._is_foreign, map(int, os.listdir("/proc/self/fd")))):  # noqa: PTH208
             return "an open file or socket"
-        if any(" rw-s " in line for line in Path("/proc/self/maps").read_text().splitlines()):
+        if b" rw-s " in Path("/proc/self/maps").read_bytes():
             return "memory that processes share"
         return ""
 
