@@ -157,6 +157,21 @@ sqlite3, ssl, statistics, subprocess, tempfile, urllib.request, uuid, zipfile, z
     assert project.imports() == 1
 
 
+@pytest.mark.parametrize("traced", [False, True], ids=["plain", "traced"])
+def test_async_functions_are_forked_as_well(workshop: Workshop, tmp_path: Path, traced: bool) -> None:
+    """Each worker has an event loop of its own, with spans or without."""
+    text = "import asyncio\n\nasync def run(event):\n    await asyncio.sleep(0)\n    print(os.getpid())\n"
+    project = Project(workshop, tmp_path, function=text)
+    _, ready = project.first(traced=traced)
+    keeps(workshop, 1)
+    for _ in range(2):
+        worker = project.next(ready.revision, traced=traced)
+        assert worker.lines() == [("stdout", str(worker.pid))]
+        worker.send(Stop())
+        assert worker.wait_for_end() == 0
+    assert project.imports() == 1
+
+
 def test_another_environment_or_revision_is_another_import(workshop: Workshop, tmp_path: Path) -> None:
     """A worker gets the code, the env and the settings that it was asked for, never those of a neighbour."""
     project = Project(workshop, tmp_path)

@@ -24,7 +24,7 @@ from evfn.workers.surroundings import NONE, Descriptors, leave, rearrange
 
 NAME = b"evfn-loaded"
 """What the kernel calls a loaded template."""
-ADOPTION_SECONDS = 5.0
+ADOPTION_LOOK_SECONDS = 0.0002
 
 Live = Callable[[Descriptors, set[int]], NoReturn]
 """Gets the signals that the worker has to block once it can deal with the others."""
@@ -48,10 +48,11 @@ def leave_behind(revision: str, own: Descriptors, home: socket.socket, template:
 
 
 def _fork_template(revision: str, own: Descriptors, home: socket.socket, template: int, live: Live) -> NoReturn:
+    between = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            LoadedTemplate(own, home, template, live).serve()
+            LoadedTemplate(own, home, template, live).serve(between)
         home.sendall(encode(Loaded(pid, revision)))
     finally:
         os._exit(0)
@@ -77,31 +78,32 @@ class LoadedTemplate:
         # Whatever the import made of signals is its workers' alone, and as it was.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._forker = Forker(home, _leave)
+        self._poll = select.poll()
+        self._poll.register(self._home, select.POLLIN)
         self._workers: set[int] = set()
         """The descriptors that tell their ends."""
 
-    def serve(self) -> NoReturn:
+    def serve(self, between: int) -> NoReturn:
         """Fork and reap until there is nobody to do it for."""
-        self._wait_for_adoption()
+        while os.getppid() == between:
+            # Only when this is the template's child the kernel can be told whose end is its own, too.
+            time.sleep(ADOPTION_LOOK_SECONDS)
         if not kinship.die_with_parent(self._template, signal.SIGKILL):
             _leave()
-        poll = self._poll = select.poll()
-        home = self._home
-        poll.register(home, select.POLLIN)
         wanted = True
         while wanted or self._workers:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in self._poll.poll()}
             if ended := ready & self._workers:
                 self._forker.reap()
                 for descriptor in ended:
-                    poll.unregister(descriptor)
+                    self._poll.unregister(descriptor)
                     os.close(descriptor)
                 self._workers -= ended
-            if home in ready:
+            if self._home in ready:
                 wanted = self._receive()
                 if not wanted:
                     # Workers that live are served to their end.
-                    poll.unregister(home)
+                    self._poll.unregister(self._home)
         _leave()
 
     def _receive(self) -> bool:
@@ -127,12 +129,6 @@ class LoadedTemplate:
             sys.excepthook(*sys.exc_info())
         os._exit(1)
 
-    def _wait_for_adoption(self) -> None:
-        """Until the process between has ended; only then the kernel can be told whose end is this one's, too."""
-        deadline = time.monotonic() + ADOPTION_SECONDS
-        while os.getppid() != self._template and time.monotonic() < deadline:
-            time.sleep(0.0002)
-
 
 def _leave() -> NoReturn:
     os._exit(0)
@@ -147,4 +143,5 @@ def _draw_other_numbers() -> None:
     """Python's own generator sees to itself after a fork; NumPy's does not, and all workers would draw the same."""
     numbers = sys.modules.get("numpy.random")
     if numbers is not None:
-        numbers.seed()
+        with contextlib.suppress(Exception):  # Whatever goes by that name, the worker does without.
+            numbers.seed()

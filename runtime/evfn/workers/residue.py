@@ -33,6 +33,12 @@ class Residue:
 
     def found(self) -> str:
         """The first such thing, in words; empty where there is none."""
+        try:
+            return self._found()
+        except OSError as error:
+            return f"what the system does not tell ({error.strerror})"
+
+    def _found(self) -> str:
         if threads():
             return "a thread"
         if kinship.children():
