@@ -226,6 +226,7 @@ class Workshop:
         self.pidfds: list[int] = []
         self.said: list[Message] = []
         self.workers: list[Worker] = []
+        self.orders: list[Fork] = []
         self.numbers = count(1)
 
     def __enter__(self) -> Self:
@@ -273,6 +274,7 @@ class Workshop:
             "attempts": 5,
         }
         order = Fork(number, WorkerConfig(**{**settings, **config}))
+        self.orders.append(order)
         control, theirs = socket.socketpair()
         output, their_output = os.pipe2(os.O_CLOEXEC)
         ledger = Ledger.create(SLOTS)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 _TEMPLATE = b"evfn.workers.template"
+_LOADED = b"evfn-loaded\n"
+"""What the kernel calls a template that has a function loaded; it is a child of the other, and has workers as well."""
 
 
 def workers(instance_pid: int) -> list[int] | None:
@@ -10,8 +12,10 @@ def workers(instance_pid: int) -> list[int] | None:
     children = _children(instance_pid)
     if children is None:
         return None
-    templates = [pid for pid in children if _TEMPLATE in _command(pid)]
-    return sorted(worker for template in templates for worker in _children(template) or [])
+    templates = [pid for pid in children if _TEMPLATE in _read(pid, "cmdline")]
+    found = [child for template in templates for child in _children(template) or []]
+    loaded = [pid for pid in found if _read(pid, "comm") == _LOADED]
+    return sorted({*found, *(worker for template in loaded for worker in _children(template) or [])} - {*loaded})
 
 
 def _children(pid: int) -> list[int] | None:
@@ -22,8 +26,8 @@ def _children(pid: int) -> list[int] | None:
         return None
 
 
-def _command(pid: int) -> bytes:
+def _read(pid: int, file: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/{file}").read_bytes()
     except OSError:
         return b""

@@ -1,6 +1,9 @@
 """Pools, async functions and the processes behind them."""
 
+import contextlib
+import signal
 from collections import Counter
+from pathlib import Path
 
 from sandbox import Sandbox, wait_until
 
@@ -234,3 +237,55 @@ def test_a_worker_goes_on_until_its_successor_has_loaded_the_function(sandbox: S
     sandbox.emit("work", *({"n": n} for n in range(60)))
     sandbox.run()
     assert [int(line.split()[0]) for line in sandbox.notes()] == list(range(60))
+
+
+def loaded_templates(sandbox: Sandbox) -> list[int]:
+    """The processes that have a function loaded and run nothing."""
+    found = []
+    for pid in sandbox.processes():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_bytes() == b"evfn-loaded\n":
+                found.append(pid)
+    return found
+
+
+def test_a_function_that_comes_back_is_not_imported_again(sandbox: Sandbox) -> None:
+    """Scaled to zero and needed again: its import has run once, an edit's once more, and the old one is let go."""
+    text = "\nnote(f'imported {{os.getpid()}}')\n\ndef run(event):\n    note(f\"{} {{os.getpid()}}\")\n"
+    sandbox.manifest("rare: {topic: work, function: 'rare:run', workers: {max: 1, idle: 20ms}}")
+    sandbox.function("rare", text.format("old"))
+
+    def ran(text: str) -> None:
+        """One more event, in a process that ends before this returns."""
+        before = sandbox.notes()
+        sandbox.emit("work", {"n": 1})
+        wait_until(lambda: len(sandbox.notes()) > len(before), description=f"{text} ran")
+        (line,) = sandbox.notes()[len(before) :]
+        assert line.split()[0] == text
+        wait_until(lambda: not Path(f"/proc/{line.split()[1]}").exists(), description="its worker has ended")
+
+    with sandbox.running():
+        wait_until(lambda: "ready" in sandbox.log.read_text(), description="the function is loaded")
+        for _ in range(3):
+            ran("old")
+        sandbox.function("rare", text.format("new"))
+        wait_until(lambda: "reloaded" in sandbox.log.read_text(), description="it is reloaded")
+        wait_until(lambda: len(loaded_templates(sandbox)) == 1, description="one revision is kept")
+        for _ in range(3):
+            ran("new")
+        assert [line.split()[0] for line in sandbox.notes()].count("imported") == 2
+        assert len(loaded_templates(sandbox)) == 1
+
+
+def test_f15_a_killed_instance_leaves_no_loaded_template(sandbox: Sandbox) -> None:
+    """kill -9 of the dispatcher: everything ends, what runs on a fork of a loaded template included."""
+    sandbox.manifest("slow: {topic: work, function: 'slow:run', workers: {max: 2}}")
+    sandbox.function("slow", "\nimport time\n\ndef run(event):\n    note(os.getpid())\n    time.sleep(600)\n")
+    with sandbox.running() as process:
+        sandbox.emit("work", {"n": 1}, {"n": 2})
+        wait_until(lambda: len(sandbox.notes()) == 2, description="two workers run")
+        assert len(loaded_templates(sandbox)) == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_until(lambda: not sandbox.processes(), description="nothing is left")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in sandbox.notes())

@@ -4,11 +4,19 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 
 import evfn
 
 _INSTALLED = {"site-packages", "dist-packages"}
+_BEGIN = f"{__name__}.begin"
+
+
+def imports_begin() -> None:
+    """What was imported before is nobody's project; not to look at it saves a fresh fork a millisecond."""
+    sys.modules[_BEGIN] = ModuleType(_BEGIN)
 
 
 def imported_modules(project_dir: Path) -> dict[str, Path]:
@@ -20,8 +28,9 @@ def imported_modules(project_dir: Path) -> dict[str, Path]:
         f"{path}{os.sep}" for path in (sys.prefix, sys.base_prefix, evfn.__path__[0]) if path.startswith(project)
     )
     found: dict[str, Path] = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+    # The order is that of the imports. In one step, for another thread may import something.
+    for name in list(takewhile(_BEGIN.__ne__, reversed(sys.modules))):
+        file = getattr(sys.modules.get(name), "__file__", None)
         if isinstance(file, str) and file.startswith(project) and not file.startswith(foreign):
             path = Path(file)
             if _INSTALLED.isdisjoint(path.parts):

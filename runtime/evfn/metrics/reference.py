@@ -52,7 +52,8 @@ emit are taken as spread evenly between the first and the last of them. A dead l
 with its whole age; a replayed event does not count.
 
 **`evfn_cold_start_duration_seconds`** is from the wish for a worker to its function being loaded: a fork takes a few
-milliseconds, what the function imports takes the rest.
+milliseconds; what the function imports takes the rest, where it was not
+[imported before](functions.md#what-is-imported-once).
 
 **`evfn_oldest_event_age_seconds`** looks at what is not delivered or not settled. What waits for a retry has its own
 time, and is counted by `evfn_due_events`.

@@ -63,9 +63,11 @@ class Revision:
         workers = trigger.workers if jobs is None else Workers(idle=trigger.workers.idle)
         pool = Pool(template, lambda: self._pinned, workers, trigger.timeout, self, clock)
         self.pool: Pool | JobPool = pool if jobs is None else jobs(pool, self)
+        self._template = template
         self._results = results
         self._keep = keep
-        self._pinned = config
+        # What is loaded for jobs runs elsewhere.
+        self._pinned = msgspec.structs.replace(config, kept=keep and jobs is None)
         self._successor: Revision | None = None
         self._queue: deque[Delivery] | None = None
         self._draining = False
@@ -111,6 +113,8 @@ class Revision:
             self._handing_over.cancel()
             await asyncio.gather(self._handing_over, return_exceptions=True)
         await self.pool.close()
+        if self._pinned.kept:
+            self._template.forget(self._pinned, self.name)
 
     async def discard(self) -> None:
         """It never served, and is not needed: not even its import is waited for."""
@@ -187,4 +191,4 @@ class Revision:
         if contents_of.revision(Path(self.config.project_dir), contents) != self.name:
             return  # Edited between its load and now: the edit is seen, and loaded, in a moment.
         kept = {str(path): content for path, content in contents.items() if path.suffix == ".py"}
-        self._pinned = msgspec.structs.replace(self.config, pinned=Pinned(self.name, dict(modules), kept))
+        self._pinned = msgspec.structs.replace(self._pinned, pinned=Pinned(self.name, dict(modules), kept))

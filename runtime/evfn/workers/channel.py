@@ -17,10 +17,14 @@ class Channel:
     """Messages to and from the dispatcher. Any thread may send."""
 
     def __init__(self, descriptor: int) -> None:
+        self._sending = threading.Lock()
+        self.open(descriptor)
+
+    def open(self, descriptor: int) -> None:
+        """Speak to the dispatcher here from now on: in the worker that a loaded template forked."""
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(True)
         self._reader = FrameReader()
-        self._sending = threading.Lock()
         self.abandoned = False
 
     def send(self, message: FromWorker) -> None:

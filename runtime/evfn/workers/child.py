@@ -5,10 +5,11 @@ import faulthandler
 import gc
 import os
 import signal
+import socket
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from evfn import inside
 from evfn.errors import LoadError
@@ -18,62 +19,127 @@ from evfn.functions.function import Function
 from evfn.functions.loading import ImportFailed
 from evfn.functions.pinned import PinnedModules
 from evfn.functions.results import Origin
-from evfn.functions.revision import imported_modules, read, revision
+from evfn.functions.revision import imported_modules, imports_begin, read, revision
 from evfn.trigger import DataMode
 from evfn.workers import leaving
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
+from evfn.workers.loaded_template import leave_behind
 from evfn.workers.one_by_one import OneByOne
 from evfn.workers.output import Capture
+from evfn.workers.preloaded import Preloaded
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
-from evfn.workers.surroundings import Descriptors, arrange, leave_template, move_in
+from evfn.workers.surroundings import NONE, Descriptors, arrange, be_ordinary, leave, move_in
+
+if TYPE_CHECKING:
+    from evfn.workers.traced import Traced
 
 
-def main(config: WorkerConfig, descriptors: Descriptors, template: int) -> NoReturn:
+COLLECT_AFTER = 10_000
+"""So many objects more than were let go of, and the garbage collector looks: at Python's 700 once in 350 events."""
+
+
+def main(config: WorkerConfig, descriptors: Descriptors, template: int, preloaded: Preloaded) -> NoReturn:
     """Never returns. What goes wrong before the function is loaded ends the process with a traceback in its output."""
     try:
-        leave_template(template)
+        leave(template)
+        be_ordinary()
         descriptors = arrange(descriptors)
-        ledger = Ledger(descriptors.ledger, config.slots)
-        os.close(descriptors.ledger)
         gc.enable()
-        faulthandler.enable(descriptors.stack)
-        faulthandler.register(signal.SIGUSR1, descriptors.stack, all_threads=True, chain=False)
+        _dump_to(descriptors.stack)
         channel = Channel(descriptors.control)
         os.register_at_fork(after_in_child=channel.abandon)
         capture = Capture(channel)
         capture.install()
         sys.breakpointhook = _breakpoint_hook(config.trigger)
         inside.mark_worker()
-        function = _load(config, channel, capture)
+        residue = Residue(each for each in descriptors if each != NONE)
+        function, ready = _load(config, channel, capture, preloaded)
+        channel.send(ready)
         imports = LateImports(channel, Path(config.project_dir))
-        runs: Runs = function
-        if config.traced:
-            # Only now, for it imports OpenTelemetry.
-            from evfn.workers.traced import Traced
-
-            runs = Traced(function, ledger)
-        if function.is_async:
-            _serve_async(runs, channel, ledger, capture, imports, config.concurrency)
-        else:
-            OneByOne(runs, channel, ledger, capture, imports).serve()
-        leaving.stop(capture)
+        worker = _Worker(config, function, ready, channel, capture, imports, _traced() if config.traced else None)
+        if descriptors.home != NONE:
+            with socket.socket(fileno=descriptors.home) as home:
+                if residue.found():
+                    home.shutdown(socket.SHUT_RDWR)  # A process that the import forked may have it, too.
+                else:
+                    leave_behind(ready.revision, descriptors, home, template, worker.live_again)
+        worker.live(descriptors)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     os._exit(1)
 
 
-def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
-    """Say Ready and return the function, or say LoadFailed and end."""
+class _Worker:
+    """A process with its function loaded, and every process that is forked from it before it runs anything."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        function: Function,
+        ready: Ready,
+        channel: Channel,
+        capture: Capture,
+        imports: LateImports,
+        traced: "type[Traced] | None",
+    ) -> None:
+        self._config = config
+        self._function = function
+        self._ready = ready
+        self._channel = channel
+        self._capture = capture
+        self._imports = imports
+        self._traced = traced
+
+    def live_again(self, descriptors: Descriptors, mask: set[int]) -> NoReturn:
+        """In a process that a loaded template forked: say Ready at once."""
+        _dump_to(descriptors.stack)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._channel.open(descriptors.control)
+        self._channel.send(self._ready)
+        self.live(descriptors)
+
+    def live(self, descriptors: Descriptors) -> NoReturn:
+        """Run events until told to stop."""
+        ledger = Ledger(descriptors.ledger, self._config.slots)
+        os.close(descriptors.ledger)
+        function, channel, capture, imports = self._function, self._channel, self._capture, self._imports
+        runs: Runs = function if self._traced is None else self._traced(function, ledger)
+        if function.is_async:
+            _serve_async(runs, channel, ledger, capture, imports, self._config.concurrency)
+        else:
+            OneByOne(runs, channel, ledger, capture, imports).serve()
+        leaving.stop(capture)
+
+
+def _traced() -> "type[Traced]":
+    # Only when it is needed, for it imports OpenTelemetry.
+    from evfn.workers.traced import Traced
+
+    return Traced
+
+
+def _dump_to(stack: int) -> None:
+    """Write there where this process stands: when it crashes, and when it is asked."""
+    faulthandler.enable(stack)
+    faulthandler.register(signal.SIGUSR1, stack, all_threads=True, chain=False)
+
+
+def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: Preloaded) -> tuple[Function, Ready]:
+    """The function with what there is to say of it; or say LoadFailed and end."""
     pid = os.getpid()
     failed = None
     try:
         move_in(config.project_dir, config.env)
+        before = config.env.get("PYTHONPATH", "").split(os.pathsep)
+        preloaded.give_way({config.project_dir, str(Path(config.functions_dir).parent), *filter(None, before)})
         if config.pinned is not None:
             PinnedModules(config.pinned.modules, config.pinned.contents).install()
+        imports_begin()
         function = Function.load(
             config.function,
             Path(config.project_dir),
@@ -98,13 +164,12 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture) -> Function:
         os._exit(1)
     # All that the import made stays for good; the collector need not look at it again and again.
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     project = Path(config.project_dir)
     modules = imported_modules(project)
     name = revision(project, read(modules.values())) if config.pinned is None else config.pinned.revision
-    threads = len(list(Path("/proc/self/task").iterdir())) - 1
     found = {module: str(file) for module, file in modules.items()}
-    channel.send(Ready(name, threads, function.is_async, found, unknown(config.give_up_on)))
-    return function
+    return function, Ready(name, threads(), function.is_async, found, unknown(config.give_up_on))
 
 
 def _serve_async(

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -20,9 +21,14 @@ def die_with_parent(parent: int, with_signal: signal.Signals) -> bool:
     return os.getppid() == parent
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, so that none can slip away."""
-    _call(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(adopt: bool = True) -> None:
+    """Become the parent of every descendant whose own parent ends, so that none can slip away; or cease to."""
+    _call(_PR_SET_CHILD_SUBREAPER, int(adopt))
+
+
+def be_called(name: bytes) -> None:
+    """Have the kernel show this process under another name, of 15 bytes at most."""
+    _prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def children() -> list[int]:

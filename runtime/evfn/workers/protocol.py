@@ -4,6 +4,7 @@ Shared by both sides of the process boundary, so it imports neither the broker n
 A frame is a 4-byte big-endian length and one msgpack-encoded message.
 """
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -207,7 +208,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
 
     Without `pinned` the function is loaded from the disk as it is. `traced` says that spans are made of its attempts.
-    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for.
+    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for. `kept`
+    says that more workers are likely to follow: what the import made is worth keeping for them.
     """
 
     project: str
@@ -225,10 +227,31 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     give_up_on: list[str] = []
     pinned: Pinned | None = None
     traced: bool = False
+    kept: bool = False
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
+    """Dispatcher → template: this revision will not be asked for any more by a config of this `identity`."""
+
+    identity: bytes
+    revision: str
+
+
+class ForkLoaded(msgspec.Struct, frozen=True, array_like=True, tag="fork_loaded"):
+    """Template → loaded template, with a Fork's descriptors attached: fork your function once more."""
+
+    worker: int
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
+    """To the template: the process `pid` has become a loaded template of this revision, and yours to look after."""
+
+    pid: int
+    revision: str
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
-    """Template → dispatcher, with the child's pidfd attached."""
+    """Template → dispatcher (and loaded template → template), with the child's pidfd attached."""
 
     worker: int
     pid: int
@@ -251,9 +274,10 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 ToWorker = Work | WorkEntries | Cancel | Stop
 Reply = SucceededReply | FormedReply | FailedReply | RejectedReply
 FromWorker = Ready | LoadFailed | Imported | Form | Reply | Output | FrameDone
-ToTemplate = Fork
+ToTemplate = Fork | Forget
 FromTemplate = Forked | ForkFailed | Exited
-Message = ToWorker | FromWorker | ToTemplate | FromTemplate
+WithinTemplates = ForkLoaded | Loaded
+Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -262,6 +286,11 @@ pack = _encoder.encode
 """A message as a frame's content."""
 unpack_reply = _reply_decoder.decode
 """A reply of which `pack` made these bytes. Raises ValueError for other bytes."""
+
+
+def identity(config: WorkerConfig) -> bytes:
+    """The same for all workers that differ in nothing but the revision they load."""
+    return hashlib.blake2b(_encoder.encode(msgspec.structs.replace(config, pinned=None)), digest_size=16).digest()
 
 
 def encode(message: Message) -> bytes:

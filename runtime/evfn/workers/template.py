@@ -1,4 +1,4 @@
-"""The template process: imports what every worker needs, runs no user code, and forks workers in milliseconds.
+"""The template process: imports what workers need, runs no user code, and forks workers in milliseconds.
 
 Started as `python -m evfn.workers.template FD`, where FD is its end of a socket pair to the dispatcher. It is
 single-threaded, so that a fork copies no locked lock; it reaps its workers, tells how each ended, and ends whatever a
@@ -14,30 +14,34 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from typing import NoReturn
 
 from evfn.workers import child, kinship
-from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader, FromTemplate, encode
-from evfn.workers.surroundings import Descriptors
+from evfn.workers.forker import READ_BYTES, Forker, kill_group
+from evfn.workers.loaded_templates import LoadedTemplates
+from evfn.workers.preloaded import Preloaded
+from evfn.workers.protocol import Forget, Fork
+from evfn.workers.surroundings import NONE, Descriptors
 
-READ_BYTES = 1 << 16
 END_PATIENCE_SECONDS = 5.0
 """A process that the kernel cannot end by then is left to it."""
-DESCRIPTORS_PER_FORK = 4
-"""Control socket, output pipe, ledger, stack; each Fork's arrive with the first byte of its frame."""
+LOOK_MS = 5
+SPARE_MS = 10
+"""Who has had nothing to do for so long has time for what may be of use later."""
 
 
 class Template:
     """The process's only object. `control` is the socket to the dispatcher, `parent` the dispatcher's pid."""
 
     def __init__(self, control: socket.socket, parent: int) -> None:
-        self._control = control
         self._parent = parent
-        self._reader = FrameReader()
-        self._descriptors: deque[int] = deque()
-        self._workers: dict[int, int] = {}
+        self._forker = Forker(control, self._end)
+        self._poll = select.poll()
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for descriptor in (control.fileno(), self._wakeup):
+            self._poll.register(descriptor, select.POLLIN)
+        self._loaded = LoadedTemplates(self._forker, self._fork, self._poll)
+        self._preloaded = Preloaded()
 
     def serve(self) -> NoReturn:
         """Fork and reap until the dispatcher is gone."""
@@ -52,123 +56,86 @@ class Template:
         kinship.adopt_orphans()
         if not kinship.die_with_parent(self._parent, signal.SIGTERM):
             self._end()
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poll.poll()]
+            spare = None if self._preloaded.complete else SPARE_MS
+            ready = {descriptor for descriptor, _ in self._poll.poll(spare or self._loaded.patience_ms)}
+            if spare and not ready:
+                self._preloaded.one_more()
+            ended = self._loaded.receive(ready)
             if self._wakeup in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wakeup, READ_BYTES)
+                self._empty_wakeup()
                 if os.getppid() != self._parent:
                     self._end()
-                self._reap()
-            if self._control.fileno() in ready:
+                ended |= self._forker.reap()
+            if ended:
+                self._kill_strays()
+            if self._forker.control.fileno() in ready:
                 self._receive()
+            self._loaded.end_overdue()
+
+    def _empty_wakeup(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, READ_BYTES)
 
     def _receive(self) -> None:
         try:
-            chunk, descriptors, _, _ = socket.recv_fds(
-                self._control, READ_BYTES, 64 * DESCRIPTORS_PER_FORK, socket.MSG_CMSG_CLOEXEC
-            )
-        except OSError:
+            for order, descriptors in self._forker.orders():
+                match order:
+                    case Fork():
+                        if not self._loaded.fork(order, descriptors):
+                            self._fork(order, descriptors)
+                    case Forget(identity, revision):
+                        self._loaded.forget((identity, revision))
+        except EOFError:
             self._end()
-        if not chunk:
-            self._end()
-        self._descriptors.extend(descriptors)
-        for message in self._reader.feed(chunk):
-            if isinstance(message, Fork):
-                self._fork(message, [self._descriptors.popleft() for _ in range(DESCRIPTORS_PER_FORK)])
 
     def _fork(self, order: Fork, descriptors: list[int]) -> None:
-        # Nothing that lives now will ever be collected in a child, so no child touches (and copies) these pages.
-        gc.freeze()
-        template = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            self._close(descriptors)
-            self._send(ForkFailed(order.worker, f"the system refused another process: {error.strerror}"))
-            return
-        if pid == 0:
-            # The objects go on existing here; without their descriptors they cannot close what is opened later.
-            self._control.detach()
-            child.main(order.config, Descriptors(*descriptors), template)
-        self._workers[pid] = order.worker
-        pidfd = os.pidfd_open(pid)
-        self._close(descriptors)
-        self._send(Forked(order.worker, pid), pidfd)
-        os.close(pidfd)
+        """From here, where nothing is imported that is not needed by every worker."""
+        template, home = os.getpid(), self._loaded.expect(order.config)
 
-    def _reap(self) -> None:
-        """Take note of every process that ended, workers and adopted strays alike, and end what they leave behind."""
-        reaped = False
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if ended is None:
-                break
-            worker = self._workers.pop(ended.si_pid, None)
-            if worker is not None:
-                # Before the reaping: until then the group's number cannot be anybody else's.
-                self._kill_group(ended.si_pid)
-            os.waitpid(ended.si_pid, 0)
-            reaped = True
-            if worker is not None:
-                status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-                self._send(Exited(worker, status))
-        if reaped:
-            self._kill_strays()
+        def live(own: Descriptors) -> NoReturn:
+            self._loaded.let_go()
+            own = own._replace(home=NONE if home is None else home.detach())
+            child.main(order.config, own, template, self._preloaded)
+
+        pidfd = self._forker.fork(order.worker, descriptors, live)
+        if pidfd != NONE:
+            os.close(pidfd)
+        if home is not None:
+            home.close()
 
     def _kill_strays(self) -> None:
         """End what left its worker's process group.
 
-        A worker adopts its own orphans, so a child of ours that is no worker was adopted from one that is dead. What
-        that stray itself leaves behind is ours as soon as it ends, and is found then.
+        A worker adopts its own orphans, so a child of ours that is neither worker nor template was adopted from one
+        that is dead. What that stray itself leaves behind is ours as soon as it ends, and is found then.
         """
-        for pid in kinship.children():
-            if pid not in self._workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        # What became of an import is told before its process can be found here.
+        self._loaded.receive_all()
+        self._kill(set(kinship.children()) - self._forker.workers.keys() - self._loaded.pids)
 
     def _end(self) -> NoReturn:
         """Nobody is left to work for: take every worker and its descendants along."""
-        for pid in self._workers:
-            self._kill_group(pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._workers.clear()
+        for pid in self._forker.workers:
+            kill_group(pid)
+        self._kill(set(self._forker.workers))
         # Again and again, because the kernel's list may miss one that is only just becoming ours.
         deadline = time.monotonic() + END_PATIENCE_SECONDS
         wakeup = select.poll()
         wakeup.register(self._wakeup, select.POLLIN)
-        while kinship.children() and time.monotonic() < deadline:
-            self._kill_strays()
+        while (left := set(kinship.children())) and time.monotonic() < deadline:
+            self._kill(left)
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG) != (0, 0):
                     pass
-            wakeup.poll(5)
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wakeup, READ_BYTES)
+            wakeup.poll(LOOK_MS)
+            self._empty_wakeup()
         os._exit(0)
 
-    def _send(self, message: FromTemplate, pidfd: int | None = None) -> None:
-        frame = encode(message)
-        try:
-            sent = 0 if pidfd is None else socket.send_fds(self._control, [frame], [pidfd])
-            self._control.sendall(frame[sent:])
-        except OSError:
-            self._end()
-
-    def _kill_group(self, pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-
-    def _close(self, descriptors: list[int]) -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    def _kill(self, pids: set[int]) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def main() -> NoReturn:

@@ -15,7 +15,7 @@ from itertools import count
 from evfn.errors import EvfnError
 from evfn.workers.ledger import Ledger
 from evfn.workers.process import READ_BYTES, Worker
-from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode
+from evfn.workers.protocol import Exited, Forget, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode, identity
 
 
 class ForkRefused(EvfnError):  # noqa: N818 - what happened, in the system's words
@@ -63,6 +63,15 @@ class Template:
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._forks[number] = future
         return await future
+
+    def forget(self, config: WorkerConfig, revision: str) -> None:
+        """No worker of this revision will be asked for any more: nothing need be kept for it.
+
+        Said only where it can be said at once; what is not forgotten goes when others need its place.
+        """
+        if self._control is not None and not self._sending.locked():
+            with contextlib.suppress(OSError):
+                self._control.send(encode(Forget(identity(config), revision)))
 
     async def _order(self, channel: socket.socket, order: Fork, descriptors: list[int]) -> None:
         try:
