@@ -75,6 +75,7 @@ class Serve:
         self._stops = Stops(signal.SIGINT, signal.SIGTERM)
         self._phase = _Phase.BEGINNING
         self._asked = False
+        self._judging: asyncio.Handle | None = None
 
     async def run(self) -> int:
         """Until a signal ends it; returns the exit code, or dies of the signal that aborted it."""
@@ -193,7 +194,12 @@ class Serve:
             self._stops.runtime.reload("SIGHUP")
 
     def _changed(self) -> None:
-        """Something that decides whether it is ready may be another way."""
+        """Something that decides whether it is ready may be another way; what changes together is judged together."""
+        if self._judging is None:
+            self._judging = asyncio.get_running_loop().call_soon(self._judge)
+
+    def _judge(self) -> None:
+        self._judging = None
         reasons = self._readiness.reasons
         if self._readiness.known and self._phase is _Phase.BEGINNING and self._manager.ready():
             self._phase = _Phase.SERVING

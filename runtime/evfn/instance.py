@@ -12,7 +12,7 @@ from functools import partial
 
 from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
-from evfn.broker.group import Source
+from evfn.broker.group import Group, Source
 from evfn.broker.instances import About, Instances
 from evfn.broker.keys import Keys
 from evfn.broker.promote import any_waiting
@@ -256,10 +256,10 @@ class Instance:
         here = set(instance_lock.ids(self._place.state_dir))
         elsewhere = set(await self._instances.all()) - here
         sharing: set[str] = set()
-        for dispatcher in self.dispatchers if elsewhere else ():
-            for subscription in dispatcher.subscriptions.values():
-                consumers = await subscription.group.consumers(Source.TOPIC)
-                sharing |= {consumer.name for consumer in consumers} & elsewhere
+        if elsewhere:
+            groups = [each.group for dispatcher in self.dispatchers for each in dispatcher.subscriptions.values()]
+            found = await Group.consumers_of([(group, Source.TOPIC) for group in groups])
+            sharing = {consumer.name for consumers in found for consumer in consumers} & elsewhere
         if sharing:
             self._warn(
                 f"instances of {self._roster.project.name} elsewhere serve the same triggers"

@@ -31,7 +31,7 @@ class Results(Protocol):
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
-    def loaded(self, revision: "Revision", ready: Ready, took: timedelta) -> None: ...
+    def loaded(self, revision: "Revision", ready: Ready, took: timedelta | None) -> None: ...
     def broken(self, revision: "Revision", failed: LoadFailed) -> None: ...
     def short(self, why: str) -> None: ...
 
@@ -61,6 +61,7 @@ class Revision:
         workers = trigger.workers if jobs is None else Workers(idle=trigger.workers.idle)
         pool = Pool(template, lambda: self._pinned, workers, trigger.timeout, self, clock)
         self.pool: Pool | JobPool = pool if jobs is None else jobs(pool, self)
+        self._loader = pool
         self._results = results
         self._keep = keep
         self._pinned = config
@@ -74,6 +75,10 @@ class Revision:
         """Have one worker import the function; how that went the first time."""
         self.pool.warm_up()
         return await asyncio.shield(self._load)
+
+    def warm_up(self, also: "Iterable[Revision]" = (), *, brief: bool = False) -> None:
+        """Have one worker import the function, and try those of others; see `Pool.warm_up`."""
+        self.pool.warm_up([each._loader for each in also], brief=brief)
 
     def submit(self, deliveries: Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
@@ -143,8 +148,8 @@ class Revision:
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         self._results.output(delivery, stream, text)
 
-    def loaded(self, ready: Ready, took: timedelta) -> None:
-        """A worker has loaded the function. The first one decides what this revision is."""
+    def loaded(self, ready: Ready, took: timedelta | None) -> None:
+        """The function has been loaded. The first time decides what this revision is."""
         if not self.name:
             self.name = ready.revision
             self.files = frozenset(map(Path, ready.files))

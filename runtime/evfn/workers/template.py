@@ -93,7 +93,7 @@ class Template:
         if pid == 0:
             # The objects go on existing here; without their descriptors they cannot close what is opened later.
             self._control.detach()
-            child.main(order.config, Descriptors(*descriptors), template)
+            child.main(order.config, order.also, Descriptors(*descriptors), template)
         self._workers[pid] = order.worker
         pidfd = os.pidfd_open(pid)
         self._close(descriptors)
