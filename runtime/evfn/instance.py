@@ -86,7 +86,8 @@ class Instance:
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         draw = random.Random().random
         self._promoter = Promoter(lambda: self.dispatchers, partial(any_waiting, connection, keys), clock, draw)
-        self._watcher = Watcher(Watch(connection, on_warning=self._warn), lambda: self.dispatchers, clock)
+        self._watch = Watch(connection, on_warning=self._warn)
+        self._watcher = Watcher(self._watch, lambda: self.dispatchers, clock)
         self._claimer = Claimer(
             self._instances,
             self.id,
@@ -196,7 +197,12 @@ class Instance:
         await self._say_who_shares()
         self._listener.tell(Started(self._roster.project.name, self.id, mask(self._place.server), self._watched()))
         foreign_trims = ForeignTrims(
-            self._connection, self._keys, lambda: self.dispatchers, self._listener, self._clock
+            self._connection,
+            self._keys,
+            lambda: self.dispatchers,
+            self._listener,
+            self._clock,
+            lambda: self._watch.connected,
         )
         # Once something is fetched, the server cannot tell any more what was trimmed before.
         await foreign_trims.run_once()

@@ -44,7 +44,7 @@ def test_what_comes_back_during_a_drain_begins_nowhere() -> None:
     async def play() -> tuple[list[str], int]:
         taken = Taken()
         first, second, third = (
-            Revision(TRIGGER, CONFIG, Template(), taken, SystemClock(), keep=False) for _ in range(3)
+            Revision(TRIGGER, CONFIG, Template(), taken, SystemClock(), keep=None) for _ in range(3)
         )
         second.take_over(first)
         third.take_over(second)

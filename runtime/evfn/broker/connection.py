@@ -176,12 +176,17 @@ class Connection:
             await one.send_packed_command(packed)
             result: list[Any] = []
             stale = False
-            for _ in range(replies):
+            while len(result) < replies:
                 try:
                     result.append(await one.read_response())
                 except ResponseError as refusal:
-                    result.append(translate(refusal, self.server, sent=True))
-                    stale = stale or is_stale(refusal)
+                    result.append(refusal)
+                if len(result) < replies:
+                    result += one.arrived(replies - len(result))
+            for place, reply in enumerate(result):
+                if isinstance(reply, ResponseError):
+                    result[place] = translate(reply, self.server, sent=True)
+                    stale = stale or is_stale(reply)
             if stale:
                 await self._drop(one)
         except (RedisError, OSError, TimeoutError) as error:

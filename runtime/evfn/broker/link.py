@@ -10,6 +10,7 @@ from typing import Any
 
 import hiredis
 from redis._parsers import _AsyncHiredisParser
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Connection as TcpLink
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
@@ -57,6 +58,20 @@ class Link(AbstractConnection):
         if not isinstance(parser, _AsyncHiredisParser):
             raise TypeError("hiredis is needed, and redis-py does not use it")
         parser.set_invalidation_push_handler(handler)  # type: ignore[no-untyped-call]
+
+    def arrived(self, most: int) -> list[Any]:
+        """At most so many replies that are here already, without waiting; a refusal is an exception among them.
+
+        Of a thousand replies all but the first few are, and `read_response` arms a timer for each. Raises what ends a
+        connection.
+        """
+        reader: hiredis.Reader = self._parser._reader  # type: ignore[attr-defined]  # redis-py types its base alone
+        replies: list[Any] = []
+        while len(replies) < most and (reply := reader.gets()) is not NOT_ENOUGH_DATA:
+            if isinstance(reply, RedisConnectionError):
+                raise reply
+            replies.append(reply)
+        return replies
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         del check_health  # idle links are looked at when they are taken, see Connection

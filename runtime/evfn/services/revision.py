@@ -14,13 +14,13 @@ from typing import Protocol
 import msgspec
 
 from evfn.clock import Clock
-from evfn.functions import revision as contents_of
 from evfn.outcome import Outcome
 from evfn.services.job_pool import JobPool
+from evfn.services.kept import Code, Kept
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.pool import Pool
-from evfn.workers.protocol import LoadFailed, Pinned, Ready, WorkerConfig
+from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
 
@@ -39,8 +39,9 @@ class Results(Protocol):
 class Revision:
     """The pool of one trigger as it is defined now, from its first load to its last delivery.
 
-    With `keep` every later worker loads what the first one did, even if the disk holds something else by then: an edit
-    takes effect for all workers or for none. With `jobs` the workers here only load the function, and jobs run it.
+    With `keep`, which holds it, every later worker loads what the first one did, even if the disk holds something else
+    by then: an edit takes effect for all workers or for none. With `jobs` the workers here only load the function, and
+    jobs run it.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Revision:
         results: Results,
         clock: Clock,
         *,
-        keep: bool,
+        keep: Kept | None,
         jobs: "Callable[[Pool, Revision], JobPool] | None" = None,
     ) -> None:
         self.trigger = trigger
@@ -64,6 +65,7 @@ class Revision:
         self._loader = pool
         self._results = results
         self._keep = keep
+        self._code: Code | None = None
         self._pinned = config
         self._successor: Revision | None = None
         self._queue: deque[Delivery] | None = None
@@ -152,9 +154,13 @@ class Revision:
         """The function has been loaded. The first time decides what this revision is."""
         if not self.name:
             self.name = ready.revision
-            self.files = frozenset(map(Path, ready.files))
-            if self._keep:
-                self._pin(ready.modules)
+            if self._keep is None:
+                self.files = frozenset(map(Path, ready.files))
+            else:
+                self._code = code = self._keep.code(Path(self.config.project_dir), ready)
+                self.files = code.files
+                if code.pinned is not None:
+                    self._pinned = msgspec.structs.replace(self._pinned, pinned=code.pinned)
         if not self._load.done():
             self._load.set_result(ready)
         self._results.loaded(self, ready, took)
@@ -181,10 +187,3 @@ class Revision:
             self.pool.submit_first(deliveries)
         else:
             self._queue.extendleft(reversed(deliveries))
-
-    def _pin(self, modules: Mapping[str, str]) -> None:
-        contents = contents_of.read(map(Path, modules.values()))
-        if contents_of.revision(Path(self.config.project_dir), contents) != self.name:
-            return  # Edited between its load and now: the edit is seen, and loaded, in a moment.
-        kept = {str(path): content for path, content in contents.items() if path.suffix == ".py"}
-        self._pinned = msgspec.structs.replace(self.config, pinned=Pinned(self.name, dict(modules), kept))

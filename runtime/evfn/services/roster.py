@@ -21,6 +21,7 @@ from evfn.listener import Listener, Warned
 from evfn.services.discovery import Discovery, unexpected
 from evfn.services.dispatcher import Dispatcher, Lease
 from evfn.services.job_pool import JobPool
+from evfn.services.kept import Kept
 from evfn.services.loads import load_all
 from evfn.services.reports import Reports
 from evfn.services.revision import Revision
@@ -94,6 +95,7 @@ class Roster:
         self._on_end = on_end
         self._tracer = tracer
         self._discovery = Discovery(connection, project)
+        self._kept = Kept() if place.definition else None
         self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
         self._queues: dict[str, JobQueue] = {}
 
@@ -177,7 +179,7 @@ class Roster:
             self._template,
             dispatcher,
             self._clock,
-            keep=bool(self._place.definition),
+            keep=self._kept,
             jobs=self._jobs if trigger.isolation is Isolation.JOB else None,
         )
 
