@@ -35,7 +35,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A stream's newest id, and whether its group may be given more."""
+    """The id of a stream's newest entry, empty for none, and whether its group may be given more."""
 
     newest: bytes
     unread: bool
@@ -211,7 +211,7 @@ def _read(reply: Any, topic: str, server: str) -> Started:
         raise KeyTaken(reply[1].decode(), server)
     what, position, skipped, newest, inbox_newest, inbox_last = reply
     ends = {
-        Source.TOPIC: End(newest, newest != position),
-        Source.INBOX: End(inbox_newest, inbox_newest != inbox_last),
+        Source.TOPIC: End(newest, newest not in (b"", position)),
+        Source.INBOX: End(inbox_newest, inbox_newest not in (b"", inbox_last)),
     }
     return Started(topic, Action(what.decode()), position.decode(), None if skipped < 0 else skipped, ends)

@@ -49,18 +49,15 @@ class Orphans:
         """Look at every group with a doubt, or that was left with one at the last sweep."""
         before, self._looks = self._looks, {}
         self._sweeps += 1
-        places = [
-            (dispatcher, subscription, source)
-            for dispatcher in self._dispatchers()
-            for subscription in dispatcher.subscriptions.values()
-            for source in Source
-        ]
         if self._sweeps % EVERY_SWEEP == 0:
-            await self._doubt([(subscription, source) for _, subscription, source in places])
-        for dispatcher, subscription, source in places:
-            flight = subscription.in_flight(source)
-            if not (flight in before or flight.doubtful):
-                continue
+            await self._doubt([(each, source) for _, each in self._subscriptions for source in Source])
+        doubtful = [
+            (dispatcher, subscription, source, settler.in_flight)
+            for dispatcher, subscription in self._subscriptions
+            for source, settler in subscription.settlers.items()
+            if settler.in_flight.doubtful or settler.in_flight in before
+        ]
+        for dispatcher, subscription, source, flight in doubtful:
             flight.doubtful = max(0, flight.doubtful - 1)
             try:
                 look = await self._look(subscription, source)
@@ -73,6 +70,10 @@ class Orphans:
             except BrokerError:
                 # Who hung as we asked may still carry out what was sent before.
                 flight.doubtful = DOUBTFUL_LOOKS
+
+    @property
+    def _subscriptions(self) -> list[tuple[Dispatcher, Subscription]]:
+        return [(each, subscription) for each in self._dispatchers() for subscription in each.subscriptions.values()]
 
     async def _doubt(self, places: list[tuple[Subscription, Source]]) -> None:
         """Look at all groups, whatever happened: those that hold something for this instance which it does not hold, or

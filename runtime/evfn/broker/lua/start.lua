@@ -4,9 +4,9 @@
 -- ARGV: group, mode ('start', 'late': the stream was not there when the start was decided, 'recreate': the group was
 --       there and vanished), last id not to be delivered ('$' for the newest), start as written, last id known to have
 --       been delivered or '', (only with 'recreate') the instance that makes it again, ids that it holds
--- Returns: {'BLOCKED', key} with nothing changed; else {what, last id not to be delivered, events skipped or -1, newest
---       id of the topic, newest id of the inbox, last id of it that was delivered} where what is CREATED, KEPT, MOVED,
---       INEFFECTIVE (the start changed after the first delivery) or RECREATED
+-- Returns: {'BLOCKED', key} with nothing changed; else {what, last id not to be delivered, events skipped or -1, id of the
+--       topic's newest entry, of the inbox's ('' where they are empty), last id of the inbox that was delivered} where
+--       what is CREATED, KEPT, MOVED, INEFFECTIVE (the start changed after the first delivery) or RECREATED
 -- Atomic because: between looking whether anything was delivered and moving the group, something could be; and two
 --       instances that start together must not both decide. What the one that makes a group again holds must be on
 --       its list from the first moment: if that one died in between, nobody would know of it.
@@ -45,19 +45,21 @@ local function below(one, other)
   return seq < other_seq
 end
 
-local function newest_of(key) return pairs_of(redis.call('XINFO', 'STREAM', key))['last-generated-id'] end
-
-local newest = found == 'stream' and newest_of(stream) or '0-0'
+local newest = '0-0'
+if found == 'stream' then newest = pairs_of(redis.call('XINFO', 'STREAM', stream))['last-generated-id'] end
 local existing = found == 'stream' and group_of(stream)
 local started, started_at, delivered = unpack(redis.call('HMGET', stats, 'start', 'start_id', 'last_delivered'))
 
 local inbox_group = inbox_found ~= 'none' and group_of(inbox)
 if not inbox_group then redis.call('XGROUP', 'CREATE', inbox, group, '0', 'MKSTREAM') end
-local inbox_newest = inbox_found ~= 'none' and newest_of(inbox) or '0-0'
-local inbox_last = inbox_group and inbox_group['last-delivered-id'] or '0-0'
+local function last_entry(key)
+  local entry = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+  return entry and entry[1] or ''
+end
 
 local function told(what, position, skipped)
-  return {what, position, skipped, newest, inbox_newest, inbox_last}
+  local inbox_last = inbox_group and inbox_group['last-delivered-id'] or '0-0'
+  return {what, position, skipped, last_entry(stream), last_entry(inbox), inbox_last}
 end
 
 local function remember(id)
