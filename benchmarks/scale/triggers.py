@@ -66,7 +66,7 @@ async def measure(ground: Ground, effort: Effort) -> list[Figure]:
     memory: dict[int, float] = {}
     for count in COUNTS:
         figures += await _measured(ground, effort, count, memory)
-    figures += await _modules(ground, effort)
+    figures += await _others(ground)
     return figures
 
 
@@ -131,31 +131,32 @@ async def _measured(ground: Ground, effort: Effort, count: int, memory: dict[int
     ]
 
 
-async def _modules(ground: Ground, effort: Effort) -> list[Figure]:
+async def _others(ground: Ground) -> list[Figure]:
     """What cannot be shared: as many modules as triggers; and what `evfn run` has beside that."""
     count = COUNTS[-1]
     own = _subject(ground, "own-modules", count, 1, {"idle": "2s"})
-    figures: list[Figure] = []
-    for subject, command, name in (
-        (own, "serve", "each function in a module of its own"),
-        (_subject(ground, "run", count, PER_MODULE, {"idle": "2s"}), "run", "evfn run"),
-    ):
-        async with standing(subject, command, count):
-            pass  # The first start of all makes every group.
-        async with standing(subject, command, count) as instance:
-            calm = await _calm(ground, instance)
-        title = f"{count:,} triggers, {name}"
-        figures.append(Figure(f"{title}: start until every one is ok", "s", (instance.after,), more_is_better=False))
-        figures.append(
-            Figure(
-                f"{title}: idle CPU of dispatcher and server",
-                "% of a core",
-                (calm.dispatcher + calm.server,),
-                more_is_better=False,
-                about={"dispatcher": calm.dispatcher, "server": calm.server, **calm.loading},
-            )
-        )
-    return figures
+    async with standing(own, "serve", count):
+        pass  # The first start of all makes every group.
+    async with standing(own, "serve", count) as instance:
+        own_start = instance.after
+    watching = _subject(ground, "run", count, PER_MODULE, {"idle": "2s"})
+    async with standing(watching, "run", count):
+        pass
+    async with standing(watching, "run", count) as instance:
+        run_start = instance.after
+        calm = await _calm(ground, instance)
+    name = f"{count:,} triggers"
+    return [
+        Figure(f"{name}, a module for each: start until every one is ok", "s", (own_start,), more_is_better=False),
+        Figure(f"{name}, evfn run: start until every one is ok", "s", (run_start,), more_is_better=False),
+        Figure(
+            f"{name}, evfn run: idle CPU of dispatcher and server",
+            "% of a core",
+            (calm.dispatcher + calm.server,),
+            more_is_better=False,
+            about={"dispatcher": calm.dispatcher, "server": calm.server},
+        ),
+    ]
 
 
 def _subject(ground: Ground, name: str, count: int, per_module: int, workers: Mapping[str, object]) -> Subject:

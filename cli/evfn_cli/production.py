@@ -33,6 +33,8 @@ from evfn_cli.states import States
 from evfn_cli.stopping import Stopping as Stops
 
 TICK = timedelta(seconds=1)
+NAMED = 10
+"""Reasons why it is not ready that the service manager's one line has room for."""
 WAITS = timedelta(seconds=30)
 """How much time the service manager is asked for, again and again, while the server is waited for."""
 
@@ -205,7 +207,7 @@ class Serve:
             self._phase = _Phase.SERVING
         count = self._readiness.triggers
         text = f"{self._opened.project.name}: {count} trigger{'' if count == 1 else 's'}"
-        for each in reasons:
+        for each in reasons[:NAMED]:
             text += f"; {each.trigger} is {each.lack.value}: {each.problem}" if each.trigger else f"; {each.problem}"
         self._manager.status(self._log.mask(text)[:500])
 
