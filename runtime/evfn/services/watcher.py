@@ -84,7 +84,7 @@ class Watcher:
         self._watch.arm(key)
 
     def _reset(self) -> None:
-        if not self._looked:
+        if not self._looked and self._watch.connected:
             # It is known what they held when their groups were started; what came since then is found by a look.
             self._armed.set()
             return
