@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from evfn.broker.connection import Connection
-from evfn.broker.dead_letters import DeadLetter, DeadLetters, newest_first
+from evfn.broker.dead_letters import DeadLetter, DeadLetters, every_newest_first
 from evfn.broker.keys import Keys, Part
 from evfn.errors import UsageError
 from evfn.event import Subject
@@ -67,17 +67,34 @@ class Chosen:
             return False
 
 
-def newest(opened: Opened, triggers: list[str], limit: int) -> tuple[list[Named], int]:
-    """The newest dead letters of these triggers together, and how many there are."""
+def newest(opened: Opened, triggers: list[str], limit: int, show: Callable[[Named], None]) -> tuple[int, int]:
+    """Show the newest dead letters of these triggers together; how many were shown, and how many there are.
 
-    async def read(connection: Connection) -> tuple[list[Named], int]:
-        places = [place for name in triggers for place in await _places(connection, opened, name)]
-        letters = await newest_first(places, limit)
-        alike = Counter((each.trigger, each.id) for each in letters)
-        named = [Named(_name(each, alike[each.trigger, each.id]), each) for each in letters]
-        return named, sum([await place.count() for place in places])
+    Each is shown as soon as it is read: there may be more of them than fit into memory.
+    """
 
-    return _with_server(opened, read)
+    async def read(connection: Connection) -> tuple[int, int]:
+        places = await again(lambda: _places_of(connection, opened, triggers))
+        shown = 0
+        alike: list[DeadLetter] = []
+        async for letter in every_newest_first(places, limit):
+            # They come in the order of their ids.
+            if alike and alike[-1].id != letter.id:
+                shown += _show(alike, show)
+                alike = []
+            alike.append(letter)
+        shown += _show(alike, show)
+        return shown, sum([await again(place.count) for place in places])
+
+    return _with_server(opened, read, once=True)
+
+
+def _show(letters: list[DeadLetter], show: Callable[[Named], None]) -> int:
+    """All letters of one id."""
+    alike = Counter(each.trigger for each in letters)
+    for each in letters:
+        show(Named(_name(each, alike[each.trigger]), each))
+    return len(letters)
 
 
 def find(opened: Opened, trigger: str, name: str | None) -> Named | None:
@@ -164,29 +181,35 @@ def _name(letter: DeadLetter, alike: int) -> str:
     return letter.id if alike < 2 else f"{letter.topic}/{letter.id}"
 
 
-def _with_server(opened: Opened, call: Callable[[Connection], Awaitable[T]]) -> T:
+def _with_server(opened: Opened, call: Callable[[Connection], Awaitable[T]], *, once: bool = False) -> T:
     async def carry_out() -> T:
         async with connected(opened) as connection:
-            return await again(lambda: call(connection))
+            return await (call(connection) if once else again(lambda: call(connection)))
 
     return asyncio.run(carry_out())
 
 
 async def _places(connection: Connection, opened: Opened, trigger: str) -> list[DeadLetters]:
     """The trigger's dead letters on every topic it has, or once had."""
+    return await _places_of(connection, opened, [trigger])
+
+
+async def _places_of(connection: Connection, opened: Opened, triggers: list[str]) -> list[DeadLetters]:
+    """The same of several, in their order, found by one search."""
     keys = Keys(opened.project.settings.key_prefix)
-    group = opened.project.group(trigger)
-    topics: set[str] = set()
+    groups = {opened.project.group(trigger): trigger for trigger in triggers}
+    only = next(iter(groups)) if len(groups) == 1 else f"{opened.project.name}/*"
+    glob = f"{''.join(map(_literal, keys.prefix))}evfn:{{*}}:{only}:{Part.DEAD.value}"
+    found: dict[str, set[str]] = {group: set() for group in groups}
     cursor: bytes = b"0"
     while True:
-        glob = f"{''.join(map(_literal, keys.prefix))}evfn:{{*}}:{group}:{Part.DEAD.value}"
         cursor, page = await connection.call("SCAN", cursor, "MATCH", glob, "COUNT", 1_000)
         for key in page:
             pair = keys.parse_pair(key.decode("utf-8", "replace"))
-            if pair is not None and pair.group == group:
-                topics.add(pair.topic)
+            if pair is not None and pair.group in found:
+                found[pair.group].add(pair.topic)
         if cursor == b"0":
-            return [DeadLetters(connection, keys, topic, group) for topic in sorted(topics)]
+            return [DeadLetters(connection, keys, topic, group) for group in groups for topic in sorted(found[group])]
 
 
 def _literal(character: str) -> str:

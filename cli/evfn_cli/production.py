@@ -33,6 +33,8 @@ from evfn_cli.states import States
 from evfn_cli.stopping import Stopping as Stops
 
 TICK = timedelta(seconds=1)
+NAMED = 10
+"""Reasons why it is not ready that the service manager's one line has room for."""
 WAITS = timedelta(seconds=30)
 """How much time the service manager is asked for, again and again, while the server is waited for."""
 
@@ -75,6 +77,7 @@ class Serve:
         self._stops = Stops(signal.SIGINT, signal.SIGTERM)
         self._phase = _Phase.BEGINNING
         self._asked = False
+        self._judging: asyncio.Handle | None = None
 
     async def run(self) -> int:
         """Until a signal ends it; returns the exit code, or dies of the signal that aborted it."""
@@ -193,13 +196,18 @@ class Serve:
             self._stops.runtime.reload("SIGHUP")
 
     def _changed(self) -> None:
-        """Something that decides whether it is ready may be another way."""
+        """Something that decides whether it is ready may be another way; what changes together is judged together."""
+        if self._judging is None:
+            self._judging = asyncio.get_running_loop().call_soon(self._judge)
+
+    def _judge(self) -> None:
+        self._judging = None
         reasons = self._readiness.reasons
         if self._readiness.known and self._phase is _Phase.BEGINNING and self._manager.ready():
             self._phase = _Phase.SERVING
         count = self._readiness.triggers
         text = f"{self._opened.project.name}: {count} trigger{'' if count == 1 else 's'}"
-        for each in reasons:
+        for each in reasons[:NAMED]:
             text += f"; {each.trigger} is {each.lack.value}: {each.problem}" if each.trigger else f"; {each.problem}"
         self._manager.status(self._log.mask(text)[:500])
 

@@ -30,21 +30,23 @@ class Manner:
     """How to redrive. `wait`: see what becomes of a step before the next; None: where nobody named the letters.
 
     `stop_at`: the share of failures, of those redriven so far, above which the rest stays where it is. `only_first`:
-    one letter, the oldest.
+    one letter, the oldest. `named`: the ids of those that were redriven are wanted, of a million, too.
     """
 
     wait: bool | None
     stop_at: float
     only_first: bool
     rate: Rate | None
+    named: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. `failed` are invocations that failed again, with the letters they are now, '' where they wait
-    for a retry; only known where `waited`."""
+    """What came of it; `ids` are those of the redriven, where they were wanted. `failed` are invocations that failed
+    again, with the letters they are now, '' where they wait for a retry; only known where `waited`."""
 
-    redriven: list[str] = field(default_factory=list)
+    redriven: int = 0
+    ids: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class _Redriving:
                     if outcome.stopped or (self._manner.only_first and outcome.redriven):
                         break
             except (EvfnError, asyncio.CancelledError):
-                say(f"{len(outcome.redriven):,} are redriven; the others are dead letters still")
+                say(f"{outcome.redriven:,} are redriven; the others are dead letters still")
                 raise
         return outcome
 
@@ -113,10 +115,14 @@ class _Redriving:
         most = STEP if manner.rate is None else min(manner.rate.piece, STEP)
         if manner.only_first:
             return 1
-        return min(max(len(self._outcome.redriven), 1), most) if self._outcome.waited else most
+        return min(max(self._outcome.redriven, 1), most) if self._outcome.waited else most
 
     async def _letters(self, place: DeadLetters, ids: list[str] | None) -> AsyncIterator[tuple[str, str]]:
         """Id and invocation of each that is meant."""
+        if ids is None and self._chosen.all:
+            async for name in place.names_oldest_first():
+                yield name
+            return
         if ids is None:
             async for letter in place.oldest_first():
                 if self._chosen.takes(letter):
@@ -132,7 +138,9 @@ class _Redriving:
     async def _step(self, place: DeadLetters, followed: Followed, step: list[tuple[str, str]], *, named: bool) -> None:
         outcome = self._outcome
         done = await again(partial(place.redrive, [each for each, _ in step]))
-        outcome.redriven.extend(done.redriven)
+        outcome.redriven += len(done.redriven)
+        if self._manner.named:
+            outcome.ids.extend(done.redriven)
         outcome.foreign.extend(done.foreign)
         if named:
             outcome.gone.extend(done.gone)
@@ -141,7 +149,7 @@ class _Redriving:
             followed.add([invocation for each, invocation in step if each in moved], done.inbox)
             await self._settled(followed)
             outcome.failed = {name: letter for each in self._followed for name, letter in each.failed.items()}
-            share = len(outcome.failed) / max(len(outcome.redriven), 1)
+            share = len(outcome.failed) / max(outcome.redriven, 1)
             outcome.stopped = share > self._manner.stop_at
         if self._manner.rate is not None and done.redriven:
             await self._clock.sleep(self._manner.rate.pause(len(done.redriven)))

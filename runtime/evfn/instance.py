@@ -12,7 +12,7 @@ from functools import partial
 
 from evfn import instance_lock
 from evfn.broker.connection import Connection, mask
-from evfn.broker.group import Source
+from evfn.broker.group import Group, Source
 from evfn.broker.instances import About, Instances
 from evfn.broker.keys import Keys
 from evfn.broker.promote import any_waiting
@@ -86,7 +86,8 @@ class Instance:
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         draw = random.Random().random
         self._promoter = Promoter(lambda: self.dispatchers, partial(any_waiting, connection, keys), clock, draw)
-        self._watcher = Watcher(Watch(connection, on_warning=self._warn), lambda: self.dispatchers, clock)
+        self._watch = Watch(connection, on_warning=self._warn)
+        self._watcher = Watcher(self._watch, lambda: self.dispatchers, clock)
         self._claimer = Claimer(
             self._instances,
             self.id,
@@ -196,7 +197,12 @@ class Instance:
         await self._say_who_shares()
         self._listener.tell(Started(self._roster.project.name, self.id, mask(self._place.server), self._watched()))
         foreign_trims = ForeignTrims(
-            self._connection, self._keys, lambda: self.dispatchers, self._listener, self._clock
+            self._connection,
+            self._keys,
+            lambda: self.dispatchers,
+            self._listener,
+            self._clock,
+            lambda: self._watch.connected,
         )
         # Once something is fetched, the server cannot tell any more what was trimmed before.
         await foreign_trims.run_once()
@@ -256,10 +262,10 @@ class Instance:
         here = set(instance_lock.ids(self._place.state_dir))
         elsewhere = set(await self._instances.all()) - here
         sharing: set[str] = set()
-        for dispatcher in self.dispatchers if elsewhere else ():
-            for subscription in dispatcher.subscriptions.values():
-                consumers = await subscription.group.consumers(Source.TOPIC)
-                sharing |= {consumer.name for consumer in consumers} & elsewhere
+        if elsewhere:
+            groups = [each.group for dispatcher in self.dispatchers for each in dispatcher.subscriptions.values()]
+            found = await Group.consumers_of([(group, Source.TOPIC) for group in groups])
+            sharing = {consumer.name for consumers in found for consumer in consumers} & elsewhere
         if sharing:
             self._warn(
                 f"instances of {self._roster.project.name} elsewhere serve the same triggers"

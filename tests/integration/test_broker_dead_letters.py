@@ -4,8 +4,18 @@ import json
 
 import pytest
 
+from evfn.broker import dead_letters
 from evfn.broker.connection import Connection
-from evfn.broker.dead_letters import FOREIGN, DeadLetter, DeadLetters, StoredError, fields, newest_first, parse
+from evfn.broker.dead_letters import (
+    FOREIGN,
+    DeadLetter,
+    DeadLetters,
+    StoredError,
+    every_newest_first,
+    fields,
+    newest_first,
+    parse,
+)
 from evfn.broker.group import Group, KeyTaken, Source
 from evfn.broker.keys import Keys
 from evfn.broker.record import Attempt, Origin, Record, unpack
@@ -100,6 +110,25 @@ async def test_pages_newest_first(connection: Connection, keys: Keys, dead: Dead
     later = f"{int(ids[-1].partition('-')[0]) + 1}-0"
     await connection.call("XADD", other.key, later, *fields(letter()))
     assert [each.id for each in await newest_first([dead, other], 2)] == [later, ids[-1]]
+
+
+async def test_however_many_are_read_page_by_page(
+    connection: Connection, keys: Keys, dead: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of a million is no reply of a million; it is in the same order, whatever topics they are on."""
+    monkeypatch.setattr(dead_letters, "STEP", 2)
+    other = DeadLetters(connection, keys, "orders.old", "shop/pack")
+    for number in range(1, 8):
+        place = other if number in (2, 3, 7) else dead
+        await connection.call("XADD", place.key, f"{number}-0", *fields(letter()))
+
+    async def listed(count: int) -> list[str]:
+        return [each.id async for each in every_newest_first([dead, other], count)]
+
+    assert await listed(100) == [f"{number}-0" for number in range(7, 0, -1)]
+    assert await listed(4) == ["7-0", "6-0", "5-0", "4-0"]
+    names = [each async for each in dead.names_oldest_first()]
+    assert names == [(each.id, each.invocation_id) async for each in dead.oldest_first()]
 
 
 async def test_the_newest_without_an_id(connection: Connection, dead: DeadLetters) -> None:

@@ -1,6 +1,7 @@
 """Where groups begin, when a start may still change, and where a vanished group goes on."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Group, GroupGone, KeyTaken, Source
 from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
-from evfn.broker.start import Action, Started, Starter
+from evfn.broker.start import Action, Beginning, End, Started, Starter
 from evfn.errors import BrokerError
 from evfn.trigger import Start, StartAt
 from servers import RealServer
@@ -211,3 +212,42 @@ async def test_a_full_server_makes_no_group(server: RealServer, fresh: Group) ->
     server.command("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(BrokerError, match="OOM"):
         await fresh.start(StartAt.NEW, patterned_late=False)
+
+
+async def test_many_triggers_are_started_in_a_few_round_trips(
+    connection: Connection, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand triggers do not ask the server a thousand times."""
+    asked: list[int] = []
+    exchange = Connection._exchange
+
+    async def counted(self: Connection, packed: bytes, replies: int, epoch: int | None = None) -> list[Any]:
+        asked.append(replies)
+        return await exchange(self, packed, replies, epoch)
+
+    monkeypatch.setattr(Connection, "_exchange", counted)
+    beginnings = [Beginning(f"shop/t{n}", [f"orders.{n}"], [f"orders.{n}"], StartAt.NEW) for n in range(150)]
+    first = await Starter(connection, keys).start_all(beginnings)
+    # The script itself, where the server does not know it yet, is one more for each that asked for it meanwhile.
+    asked.clear()
+    again = await Starter(connection, keys).start_all(beginnings)
+    assert len(asked) == 2
+    assert [[each.action for each in started if isinstance(each, Started)] for started in (*first, *again)] == [
+        *[[Action.CREATED]] * 150,
+        *[[Action.KEPT]] * 150,
+    ]
+
+
+async def test_a_start_tells_what_may_be_fetched(connection: Connection, keys: Keys, fresh: Group) -> None:
+    """Nobody need ask a thousand idle groups whether they hold something."""
+    await add(connection, keys, "1-0")
+    created = await fresh.start(StartAt.NEW, patterned_late=False)
+    assert created.ends == {Source.TOPIC: End(b"1-0", False), Source.INBOX: End(b"", False)}
+    await add(connection, keys, "2-0")
+    await connection.call("XADD", fresh.key(Source.INBOX), "3-0", "n", "3")
+    kept = await fresh.start(StartAt.NEW, patterned_late=False)
+    assert kept.ends == {Source.TOPIC: End(b"2-0", True), Source.INBOX: End(b"3-0", True)}
+    await fresh.fetch(Source.TOPIC, 10)
+    await fresh.fetch(Source.INBOX, 10)
+    kept = await fresh.start(StartAt.NEW, patterned_late=False)
+    assert not any(end.unread for end in kept.ends.values())

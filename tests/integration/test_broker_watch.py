@@ -68,6 +68,18 @@ async def test_what_grows_wakes_once_until_armed_again(connection: Connection) -
         await seen.until("a", "absent")
 
 
+async def test_what_came_before_the_watch_began_is_found_by_its_first_look(connection: Connection) -> None:
+    """Between the start of a group and the watch of its stream nothing is lost, and nobody is woken for nothing."""
+    ids = {key: await connection.call("XADD", key, "*", "n", "1") for key in ("grown", "same")}
+    seen = Seen(connection)
+    for key, newest in {**ids, "absent": b""}.items():
+        seen.watch.knows(key, newest)
+        seen.watch.arm(key)
+    await connection.call("XADD", "grown", "*", "n", "2")
+    await seen.watch.look()
+    assert (seen.woken, seen.resets) == (["grown"], 0)
+
+
 async def test_reading_and_acking_wake_nobody(connection: Connection, group: Group) -> None:
     stream = group.key(Source.TOPIC)
     await connection.call("XADD", stream, "*", "n", "1")

@@ -37,20 +37,24 @@ def ls(context: click.Context, *, trigger: str | None, limit: int, as_json: bool
 
     opened = open_project(context, filters=False)
     names = [each.name for each in opened.project.triggers] if trigger is None else [opened.trigger(trigger).name]
-    found, count = letters.newest(opened, names, limit)
     if as_json:
-        for each in found:
+
+        def print_line(each: letters.Named) -> None:
             shown = as_object(each.letter, opened.project)
             del shown["log"]
             del shown["error"]["traceback"]
             out(json.dumps(shown))
+
+        letters.newest(opened, names, limit, print_line)
         return
-    if found:
-        table(_HEADINGS, [as_line(each.letter, each.name) for each in found], numbers=frozenset(["attempts"]))
-    if not found:
+    rows: list[list[str]] = []
+    found, count = letters.newest(opened, names, limit, lambda each: rows.append(as_line(each.letter, each.name)))
+    if rows:
+        table(_HEADINGS, rows, numbers=frozenset(["attempts"]))
+    else:
         say("no dead letters")
-    elif count > len(found):
-        say(f"{count - len(found):,} older ones are not shown (--limit)")
+    if count > found:
+        say(f"{count - found:,} older ones are not shown (--limit)")
 
 
 @command.command("show")
@@ -124,7 +128,7 @@ def redrive(
     from evfn_cli.replay_request import condition as compiled
     from evfn_cli.replay_request import rate as paced
 
-    manner = Manner(wait, _share(stop_at), first, None if rate is None else paced(rate))
+    manner = Manner(wait, _share(stop_at), first, None if rate is None else paced(rate), named=as_json)
     opened = open_project(context, filters=False)
     found = opened.trigger(trigger)
     modes = {topic: rules.data for topic, rules in opened.project.topics}
@@ -136,16 +140,16 @@ def redrive(
         return 0
     done = carry_out(opened, found, ids, chosen, manner)
     if as_json:
-        moved = {"redriven": done.redriven, "gone": done.gone, "foreign": done.foreign}
+        moved = {"redriven": done.ids, "gone": done.gone, "foreign": done.foreign}
         came = {"waited": done.waited, "failed_again": len(done.failed), "stopped": done.stopped}
         out(json.dumps({"version": 1, **moved, **came}))
     else:
-        out(f"{len(done.redriven):,} redriven")
+        out(f"{done.redriven:,} redriven")
     _say_gone(found.name, done.gone)
     for each in done.foreign:
         say(f"error: {escape(each)} was not written by evfn and cannot go back; purge deletes it")
     if done.failed:
-        _say_failed(found.name, done.failed, len(done.redriven), stopped=done.stopped)
+        _say_failed(found.name, done.failed, done.redriven, stopped=done.stopped)
     if done.redriven and not done.served:
         say("no instance is running: they will run at the next evfn run")
     if done.gone or done.foreign:

@@ -135,6 +135,14 @@ async def pending(connection: Connection, place: Place, after: bytes | None, cou
     return [(each[0], each[3]) for each in page]
 
 
+async def holding(connection: Connection, places: Sequence[Place]) -> list[int | None]:
+    """For each place whether anything is pending for its instance: 1 or 0, None where the server does not say."""
+    replies = await connection.pipeline(
+        [("XPENDING", each.stream, each.group, "-", "+", 1, each.instance) for each in places]
+    )
+    return [None if isinstance(reply, BrokerError) else len(reply) for reply in replies]
+
+
 async def bodies(connection: Connection, place: Place, ids: list[bytes]) -> list[list[bytes] | None]:
     """The fields of these entries, None where one was trimmed. Does not touch their delivery counts."""
     replies = await connection.pipeline([("XRANGE", place.stream, each, each) for each in ids])

@@ -103,6 +103,14 @@ def parse(entry_id: bytes, values: list[bytes]) -> DeadLetter:
     )
 
 
+def invocation(values: list[bytes]) -> str:
+    """The invocation of an entry as it is stored, empty where it has none."""
+    for name, value in zip(values[::2], values[1::2], strict=False):
+        if name == b"invocation_id":
+            return value.decode("utf-8", "replace")
+    return ""
+
+
 def _reason(text: str) -> Reason | str:
     try:
         return Reason(text)

@@ -1,11 +1,12 @@
 """The dead letters of a trigger on a topic: shown, taken back, thrown away."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evfn.broker.connection import Connection
-from evfn.broker.dead_letter import FOREIGN, DeadLetter, StoredError, fields, parse
+from evfn.broker.dead_letter import FOREIGN, DeadLetter, StoredError, fields, invocation, parse
 from evfn.broker.keys import Keys
 from evfn.broker.position import BEGINNING, numbers
 from evfn.broker.refusal import KeyTaken
@@ -87,12 +88,22 @@ class DeadLetters:
 
     async def oldest_first(self) -> AsyncIterator[DeadLetter]:
         """All there are now; those that die meanwhile, again or for the first time, are not among them."""
+        async for page in self._pages():
+            for entry in page:
+                yield self._letter(entry)
+
+    async def names_oldest_first(self) -> AsyncIterator[tuple[str, str]]:
+        """Id and invocation of the same, for whoever needs no more: of a million it is a third of the time."""
+        async for page in self._pages():
+            for entry, values in page:
+                yield entry.decode("ascii", "replace"), invocation(values)
+
+    async def _pages(self) -> AsyncIterator[Sequence[Any]]:
         newest = await self.get()
         position = "-"
         while newest is not None:
             page = await self._call("XRANGE", self.key, position, newest.id, "COUNT", STEP)
-            for entry in page:
-                yield self._letter(entry)
+            yield page
             if len(page) < STEP:
                 break
             position = f"({page[-1][0].decode()}"
@@ -135,6 +146,18 @@ class DeadLetters:
         if why.startswith(("WRONGTYPE", "it holds")):
             return KeyTaken(key, self._server)
         return BrokerError(f"{self._server} cannot add to {key}: {why}")
+
+
+async def every_newest_first(places: Iterable[DeadLetters], count: int) -> AsyncIterator[DeadLetter]:
+    """The same, page by page: however many they are, no more than a page of each place is held."""
+    pages: dict[DeadLetters, deque[DeadLetter]] = {place: deque(await place.list(min(count, STEP))) for place in places}
+    while count > 0 and (heads := {place: page for place, page in pages.items() if page}):
+        place = max(heads, key=lambda each: numbers(heads[each][0].id))
+        letter = pages[place].popleft()
+        count -= 1
+        yield letter
+        if not pages[place]:
+            pages[place].extend(await place.list(min(count, STEP), before=letter.id) if count else ())
 
 
 async def newest_first(

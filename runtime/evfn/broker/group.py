@@ -130,6 +130,13 @@ class Group:
         """A page of the ids the server holds as this instance's, with their delivery counts."""
         return await claims.pending(self._connection, self._places[source], after, count)
 
+    @staticmethod
+    async def holding(places: Sequence[tuple["Group", Source]]) -> list[int | None]:
+        """Whether the server holds entries as these instances', in one go: 1 or 0, None where it does not say."""
+        if not places:
+            return []
+        return await claims.holding(places[0][0]._connection, [group._places[source] for group, source in places])
+
     async def bodies(self, source: Source, ids: list[bytes]) -> list[list[bytes] | None]:
         """The fields of pending entries, None where one was trimmed."""
         return await claims.bodies(self._connection, self._places[source], ids)

@@ -60,6 +60,10 @@ class Watch:
         if not self._gathering:
             self._flush()
 
+    def knows(self, key: str, newest: bytes) -> None:
+        """The key's newest id, as it was before the watch began: a look wakes it where it is another by then."""
+        self._newest[key] = newest
+
     @property
     def polling(self) -> bool:
         """Whether all streams are looked at again and again, for the server does not push."""

@@ -1,6 +1,6 @@
 """Triggers whose emits lead back to themselves. Pure."""
 
-from evfn.topic import Pattern
+from evfn.topic import Pattern, is_pattern
 from evfn.trigger import Trigger
 
 
@@ -11,15 +11,15 @@ def emit_cycles(triggers: tuple[Trigger, ...]) -> list[tuple[str, ...]]:
     functions do with the events is not known here, so a cycle may well be meant.
     """
     enabled = [trigger for trigger in triggers if trigger.enabled]
-    patterns = {trigger.name: [Pattern.compile(topic) for topic in trigger.topics] for trigger in enabled}
-    follows = {
-        trigger.name: [
-            other.name
-            for other in enabled
-            if any(pattern.matches(topic) for topic in trigger.emits for pattern in patterns[other.name])
-        ]
-        for trigger in enabled
-    }
+    exact: dict[str, list[str]] = {}
+    patterns: list[tuple[Pattern, str]] = []
+    for trigger in enabled:
+        for topic in trigger.topics:
+            if is_pattern(topic):
+                patterns.append((Pattern.compile(topic), trigger.name))
+            else:
+                exact.setdefault(topic, []).append(trigger.name)
+    follows = {trigger.name: _takers(trigger, exact, patterns) for trigger in enabled}
     cycles = []
     told: set[str] = set()
     for trigger in enabled:
@@ -29,6 +29,15 @@ def emit_cycles(triggers: tuple[Trigger, ...]) -> list[tuple[str, ...]]:
                 cycles.append(cycle)
                 told.update(cycle)
     return cycles
+
+
+def _takers(trigger: Trigger, exact: dict[str, list[str]], patterns: list[tuple[Pattern, str]]) -> list[str]:
+    """Who takes what a trigger emits."""
+    names: dict[str, None] = {}
+    for topic in trigger.emits:
+        names.update(dict.fromkeys(exact.get(topic, ())))
+        names.update(dict.fromkeys(name for pattern, name in patterns if pattern.matches(topic)))
+    return list(names)
 
 
 def _shortest(start: str, follows: dict[str, list[str]]) -> tuple[str, ...] | None:

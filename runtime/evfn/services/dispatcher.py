@@ -493,9 +493,10 @@ class Dispatcher:
         invocation = None if delivery is None else delivery.invocation_id
         self._listener.tell(Captured(self.trigger.name, invocation, stream, text))
 
-    def loaded(self, revision: Revision, ready: Ready, took: timedelta) -> None:
-        """The function is there: fetch."""
-        self._listener.tell(WorkerStarted(self.trigger.name, took))
+    def loaded(self, revision: Revision, ready: Ready, took: timedelta | None) -> None:
+        """The function is there: fetch. `took` is set where a worker of its own has loaded it."""
+        if took is not None:
+            self._listener.tell(WorkerStarted(self.trigger.name, took))
         if revision is not self.serving:
             return
         self.known.set()

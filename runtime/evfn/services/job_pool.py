@@ -114,9 +114,9 @@ class JobPool:
         """What ends with this process: no job does."""
         return 0
 
-    def warm_up(self) -> None:
-        """Load the function here, so that its state is known."""
-        self._loader.warm_up()
+    def warm_up(self, also: Sequence[Pool] = (), *, brief: bool = False) -> None:
+        """Load the function here, so that its state is known; see `Pool.warm_up`."""
+        self._loader.warm_up(also, brief=brief)
 
     def submit(self, deliveries: Iterable[Delivery]) -> None:
         """Have these run, or go on watching those that run already."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from evfn.broker.group import Claimed, GroupGone, Source
+from evfn.broker.group import Claimed, Group, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError
 from evfn.services.dispatcher import Dispatcher
@@ -14,6 +14,8 @@ from evfn.services.subscription import Subscription
 EVERY_SWEEP = 12
 """Every so many sweeps all groups are looked at, also those where every call was answered."""
 PAGE = 1_000
+AT_ONCE = 200
+"""How many groups one round trip looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +49,45 @@ class Orphans:
         """Look at every group with a doubt, or that was left with one at the last sweep."""
         before, self._looks = self._looks, {}
         self._sweeps += 1
-        for dispatcher in list(self._dispatchers()):
-            for subscription in list(dispatcher.subscriptions.values()):
-                for source in Source:
-                    flight = subscription.in_flight(source)
-                    if not (flight in before or flight.doubtful or self._sweeps % EVERY_SWEEP == 0):
-                        continue
-                    flight.doubtful = max(0, flight.doubtful - 1)
-                    try:
-                        look = await self._look(subscription, source)
-                        if flight in before:
-                            look = await self._take_in(dispatcher, subscription, source, before[flight], look)
-                        if look.unheld or look.unlisted:
-                            self._looks[flight] = look
-                    except GroupGone:
-                        dispatcher.wake(subscription, source)  # It finds out and makes the group again.
-                    except BrokerError:
-                        # Who hung as we asked may still carry out what was sent before.
-                        flight.doubtful = DOUBTFUL_LOOKS
+        if self._sweeps % EVERY_SWEEP == 0:
+            await self._doubt([(each, source) for _, each in self._subscriptions for source in Source])
+        doubtful = [
+            (dispatcher, subscription, source, settler.in_flight)
+            for dispatcher, subscription in self._subscriptions
+            for source, settler in subscription.settlers.items()
+            if settler.in_flight.doubtful or settler.in_flight in before
+        ]
+        for dispatcher, subscription, source, flight in doubtful:
+            flight.doubtful = max(0, flight.doubtful - 1)
+            try:
+                look = await self._look(subscription, source)
+                if flight in before:
+                    look = await self._take_in(dispatcher, subscription, source, before[flight], look)
+                if look.unheld or look.unlisted:
+                    self._looks[flight] = look
+            except GroupGone:
+                dispatcher.wake(subscription, source)  # It finds out and makes the group again.
+            except BrokerError:
+                # Who hung as we asked may still carry out what was sent before.
+                flight.doubtful = DOUBTFUL_LOOKS
+
+    @property
+    def _subscriptions(self) -> list[tuple[Dispatcher, Subscription]]:
+        return [(each, subscription) for each in self._dispatchers() for subscription in each.subscriptions.values()]
+
+    async def _doubt(self, places: list[tuple[Subscription, Source]]) -> None:
+        """Look at all groups, whatever happened: those that hold something for this instance which it does not hold, or
+        the other way round, are looked at twice."""
+        for at in range(0, len(places), AT_ONCE):
+            some = places[at : at + AT_ONCE]
+            try:
+                held = await Group.holding([(subscription.group, source) for subscription, source in some])
+            except BrokerError:
+                held = [None] * len(some)
+            for (subscription, source), count in zip(some, held, strict=True):
+                flight = subscription.in_flight(source)
+                if count != 0 or flight.ids:
+                    flight.doubtful = max(flight.doubtful, 1)
 
     async def _look(self, subscription: Subscription, source: Source) -> Look:
         flight = subscription.in_flight(source)

@@ -22,9 +22,10 @@ from evfn.listener import (
 from evfn.project import MANIFEST, Reopen
 from evfn.services.dispatcher import Dispatcher
 from evfn.services.file_watch import FileWatch
+from evfn.services.loads import PATIENCE
 from evfn.services.project_files import Changes, ProjectFiles
 from evfn.services.reload_batch import Batch
-from evfn.services.roster import LOAD_PATIENCE, Roster
+from evfn.services.roster import Roster
 from evfn.services.served_triggers import ServedTriggers
 from evfn.trigger import Project, Trigger
 from evfn.workers.protocol import LoadFailed
@@ -185,7 +186,7 @@ class Reloader:
             self._cancel(dispatcher)
             task = self._loading[dispatcher] = asyncio.create_task(self._exchange(dispatcher, trigger, batch))
             task.add_done_callback(partial(self._loaded, dispatcher))
-            await asyncio.wait([task], timeout=LOAD_PATIENCE)
+            await asyncio.wait([task], timeout=PATIENCE)
         batch.close()
 
     def _is_concerned(self, dispatcher: Dispatcher, trigger: Trigger, changed: frozenset[Path], *, code: bool) -> bool:

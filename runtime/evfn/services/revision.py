@@ -14,14 +14,14 @@ from typing import Protocol
 import msgspec
 
 from evfn.clock import Clock
-from evfn.functions import revision as contents_of
 from evfn.outcome import EmitForm, Outcome
 from evfn.services.job_pool import JobPool
+from evfn.services.kept import Code, Kept
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.pool import Pool
-from evfn.workers.protocol import LoadFailed, Pinned, Ready, WorkerConfig
+from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
 
@@ -33,7 +33,7 @@ class Results(Protocol):
     def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
-    def loaded(self, revision: "Revision", ready: Ready, took: timedelta) -> None: ...
+    def loaded(self, revision: "Revision", ready: Ready, took: timedelta | None) -> None: ...
     def broken(self, revision: "Revision", failed: LoadFailed) -> None: ...
     def short(self, why: str) -> None: ...
 
@@ -41,8 +41,9 @@ class Results(Protocol):
 class Revision:
     """The pool of one trigger as it is defined now, from its first load to its last delivery.
 
-    With `keep` every later worker loads what the first one did, even if the disk holds something else by then: an edit
-    takes effect for all workers or for none. With `jobs` the workers here only load the function, and jobs run it.
+    With `keep`, which holds it, every later worker loads what the first one did, even if the disk holds something else
+    by then: an edit takes effect for all workers or for none. With `jobs` the workers here only load the function, and
+    jobs run it.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Revision:
         results: Results,
         clock: Clock,
         *,
-        keep: bool,
+        keep: Kept | None,
         jobs: "Callable[[Pool, Revision], JobPool] | None" = None,
     ) -> None:
         self.trigger = trigger
@@ -63,9 +64,11 @@ class Revision:
         workers = trigger.workers if jobs is None else Workers(idle=trigger.workers.idle)
         pool = Pool(template, lambda: self._pinned, workers, trigger.timeout, self, clock)
         self.pool: Pool | JobPool = pool if jobs is None else jobs(pool, self)
+        self._loader = pool
         self._template = template
         self._results = results
         self._keep = keep
+        self._code: Code | None = None
         # What is loaded for jobs runs elsewhere.
         self._pinned = msgspec.structs.replace(config, kept=keep and jobs is None)
         self._successor: Revision | None = None
@@ -78,6 +81,10 @@ class Revision:
         """Have one worker import the function; how that went the first time."""
         self.pool.warm_up()
         return await asyncio.shield(self._load)
+
+    def warm_up(self, also: "Iterable[Revision]" = (), *, brief: bool = False) -> None:
+        """Have one worker import the function, and try those of others; see `Pool.warm_up`."""
+        self.pool.warm_up([each._loader for each in also], brief=brief)
 
     def submit(self, deliveries: Entries | Iterable[Delivery]) -> None:
         """Run these, in this order where one worker serves the trigger."""
@@ -152,13 +159,17 @@ class Revision:
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         self._results.output(delivery, stream, text)
 
-    def loaded(self, ready: Ready, took: timedelta) -> None:
-        """A worker has loaded the function. The first one decides what this revision is."""
+    def loaded(self, ready: Ready, took: timedelta | None) -> None:
+        """The function has been loaded. The first time decides what this revision is."""
         if not self.name:
             self.name = ready.revision
-            self.files = frozenset(map(Path, ready.files))
-            if self._keep:
-                self._pin(ready.modules)
+            if self._keep is None:
+                self.files = frozenset(map(Path, ready.files))
+            else:
+                self._code = code = self._keep.code(Path(self.config.project_dir), ready)
+                self.files = code.files
+                if code.pinned is not None:
+                    self._pinned = msgspec.structs.replace(self._pinned, pinned=code.pinned)
         if not self._load.done():
             self._load.set_result(ready)
         self._results.loaded(self, ready, took)
@@ -185,10 +196,3 @@ class Revision:
             self.pool.submit_first(deliveries)
         else:
             self._queue.extendleft(reversed(deliveries))
-
-    def _pin(self, modules: Mapping[str, str]) -> None:
-        contents = contents_of.read(map(Path, modules.values()))
-        if contents_of.revision(Path(self.config.project_dir), contents) != self.name:
-            return  # Edited between its load and now: the edit is seen, and loaded, in a moment.
-        kept = {str(path): content for path, content in contents.items() if path.suffix == ".py"}
-        self._pinned = msgspec.structs.replace(self._pinned, pinned=Pinned(self.name, dict(modules), kept))

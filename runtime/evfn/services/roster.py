@@ -1,7 +1,6 @@
 """The triggers an instance serves: a dispatcher each, subscribed to its topics, and exchanged while events flow."""
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,16 @@ from typing import TYPE_CHECKING
 from evfn.broker.connection import Connection, later
 from evfn.broker.group import Group, Source
 from evfn.broker.keys import Keys
+from evfn.broker.start import Started
 from evfn.clock import Clock
 from evfn.errors import BrokerError
 from evfn.filter import Filter
 from evfn.listener import Listener, Warned
-from evfn.services.discovery import Discovery
+from evfn.services.discovery import Discovery, unexpected
 from evfn.services.dispatcher import Dispatcher, Lease
 from evfn.services.job_pool import JobPool
+from evfn.services.kept import Kept
+from evfn.services.loads import load_all
 from evfn.services.reports import Reports
 from evfn.services.revision import Revision
 from evfn.services.settler import Settler
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
 DISCOVER = timedelta(seconds=1)
 """How often streams are looked for that match a pattern and did not exist before."""
-LOAD_PATIENCE = 0.25
-"""Seconds one function may take to load before the next one begins; a slow import is not alone for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Roster:
         self._on_end = on_end
         self._tracer = tracer
         self._discovery = Discovery(connection, project)
+        self._kept = Kept() if place.definition else None
         self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
         self._queues: dict[str, JobQueue] = {}
 
@@ -114,21 +115,16 @@ class Roster:
         for trigger in self.project.triggers:
             self.dispatchers.append(self._dispatcher(trigger))
         topics = await self._discovery.topics()
-        for dispatcher in self.dispatchers:
-            if dispatcher.trigger.enabled:
-                await self._subscribe(dispatcher, topics[dispatcher.trigger.name])
+        enabled = [each for each in self.dispatchers if each.trigger.enabled]
+        # The watch has not begun: when it does, it looks whether anything came since their groups were started.
+        await self._subscribe([(each, topics[each.trigger.name]) for each in enabled], watched=False)
 
     async def load(self) -> None:
         """Fetch, and load every function once, so that each trigger's state is known; a slow one delays no other."""
         enabled = [dispatcher for dispatcher in self.dispatchers if dispatcher.trigger.enabled]
         for dispatcher in enabled:
             self._begin(dispatcher)
-            dispatcher.pool.warm_up()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOAD_PATIENCE):
-                    await dispatcher.known.wait()
-        for dispatcher in enabled:
-            await dispatcher.known.wait()
+        await load_all(enabled)
 
     async def keep_discovering(self) -> None:
         """Subscribe to streams that appear and match a pattern, until cancelled."""
@@ -141,7 +137,7 @@ class Roster:
                 for dispatcher in list(self.dispatchers):
                     new = topics.get(dispatcher.trigger.name, set()) - dispatcher.subscriptions.keys()
                     if dispatcher.trigger.enabled and new:
-                        await self._subscribe(dispatcher, new)
+                        await self._subscribe([(dispatcher, new)])
             except BrokerError:
                 continue  # The dispatchers say what is wrong with the server.
 
@@ -183,7 +179,7 @@ class Roster:
             self._template,
             dispatcher,
             self._clock,
-            keep=bool(self._place.definition),
+            keep=self._kept,
             jobs=self._jobs if trigger.isolation is Isolation.JOB else None,
         )
 
@@ -270,7 +266,7 @@ class Roster:
         for tries in count():
             try:
                 topics = (await self._discovery.topics())[dispatcher.trigger.name]
-                await self._subscribe(dispatcher, topics)
+                await self._subscribe([(dispatcher, topics)])
                 break
             except BrokerError:
                 await self._clock.sleep(later(tries, self._random()))
@@ -281,17 +277,23 @@ class Roster:
         # A group that was moved back has events to deliver that no watch tells of.
         dispatcher.wake_all()
 
-    async def _subscribe(self, dispatcher: Dispatcher, topics: set[str]) -> None:
-        """Make the groups on these topics where they are missing, and fetch from those not fetched from before."""
-        name = dispatcher.trigger.name
-        served = {topic for topic in topics if (name, topic) in self._served}
-        for text in await self._discovery.start(dispatcher.trigger, sorted(topics), served=served):
-            self._listener.tell(Warned(text))
-        self._served.update((name, topic) for topic in topics)
-        for topic in sorted(topics - dispatcher.subscriptions.keys()):
-            subscription = self._subscription(dispatcher, topic)
-            dispatcher.add(subscription)
-            self._watcher.add(dispatcher, subscription)
+    async def _subscribe(self, places: list[tuple[Dispatcher, set[str]]], *, watched: bool = True) -> None:
+        """Make the groups on these topics where they are missing, and fetch from those not fetched from before.
+
+        Where nothing is `watched` yet, only from those with something to fetch: that of the others is found later.
+        """
+        found = await self._discovery.start([(each.trigger, sorted(topics)) for each, topics in places], self._served)
+        for (dispatcher, topics), groups in zip(places, found, strict=True):
+            for text in unexpected(dispatcher.trigger, groups, served=self._served):
+                self._listener.tell(Warned(text))
+            self._served.update((dispatcher.trigger.name, topic) for topic in topics)
+            ends = {each.topic: each.ends for each in groups if isinstance(each, Started)}
+            for topic in sorted(topics - dispatcher.subscriptions.keys()):
+                subscription = self._subscription(dispatcher, topic)
+                known = {} if watched else ends.get(topic, {})
+                subscription.hot.difference_update(source for source, end in known.items() if not end.unread)
+                dispatcher.add(subscription)
+                self._watcher.add(dispatcher, subscription, {source: end.newest for source, end in known.items()})
 
     def _subscription(self, dispatcher: Dispatcher, topic: str) -> Subscription:
         group = Group(self._connection, self._keys, topic, self.project.group(dispatcher.trigger.name), self._lease.id)

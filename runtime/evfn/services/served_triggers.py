@@ -6,7 +6,8 @@ from functools import partial
 
 from evfn.listener import Listener, TriggersChanged, Watched
 from evfn.services.dispatcher import Dispatcher
-from evfn.services.roster import LOAD_PATIENCE, Roster
+from evfn.services.loads import PATIENCE
+from evfn.services.roster import Roster
 from evfn.trigger import Trigger
 
 
@@ -55,7 +56,7 @@ class ServedTriggers:
                 task.add_done_callback(partial(self._has_left, dispatcher))
         if self._leaving:
             # One that takes its time delays no other.
-            await asyncio.wait(self._leaving.values(), timeout=LOAD_PATIENCE)
+            await asyncio.wait(self._leaving.values(), timeout=PATIENCE)
         left, self._left = self._left, []
         removed = tuple(name for name in left if name not in wanted)
         added = [trigger for trigger in wanted.values() if self._roster.find(trigger.name) is None]

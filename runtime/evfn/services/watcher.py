@@ -1,7 +1,8 @@
 """Wakes dispatchers when their streams grow, and every few seconds anyway: the watch is a hint, never the truth."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from evfn.broker.group import Source
@@ -23,13 +24,18 @@ class Watcher:
         self._dispatchers = dispatchers
         self._clock = clock
         self._by_key: dict[str, list[tuple[Dispatcher, Subscription, Source]]] = {}
+        self._armed = asyncio.Event()
+        self._looked = False
         watch.on_wake = self._wake
         watch.on_reset = self._reset
 
-    def add(self, dispatcher: Dispatcher, subscription: Subscription) -> None:
-        """Watch both streams of this subscription."""
+    def add(self, dispatcher: Dispatcher, subscription: Subscription, newest: Mapping[Source, bytes]) -> None:
+        """Watch both streams of this subscription. Those whose `newest` id is given are fetched from once it is
+        another."""
         for source in Source:
             key = subscription.group.key(source)
+            if source in newest:
+                self._watch.knows(key, newest[source])
             self._by_key.setdefault(key, []).append((dispatcher, subscription, source))
             self._watch.arm(key)
 
@@ -51,12 +57,16 @@ class Watcher:
             group.create_task(self._sweep())
 
     async def _sweep(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP.total_seconds()):
+                await self._armed.wait()
         while True:
-            await self._clock.sleep(SWEEP)
             await self.run_once()
+            await self._clock.sleep(SWEEP)
 
     async def run_once(self) -> None:
         """Wake what changed unnoticed since the last sweep, and what had a problem: it may be mended."""
+        self._looked = True
         try:
             await self._watch.look()
         except BrokerError:
@@ -74,5 +84,9 @@ class Watcher:
         self._watch.arm(key)
 
     def _reset(self) -> None:
+        if not self._looked and self._watch.connected:
+            # It is known what they held when their groups were started; what came since then is found by a look.
+            self._armed.set()
+            return
         for dispatcher in self._dispatchers():
             dispatcher.wake_all()

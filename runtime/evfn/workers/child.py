@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from msgspec.structs import replace
+
 from evfn import inside
 from evfn.errors import LoadError
 from evfn.functions import failure
@@ -29,7 +31,7 @@ from evfn.workers.loaded_template import leave_behind
 from evfn.workers.one_by_one import OneByOne
 from evfn.workers.output import Capture
 from evfn.workers.preloaded import Preloaded
-from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
+from evfn.workers.protocol import LoadedToo, LoadFailed, Ready, WorkerConfig
 from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
@@ -43,7 +45,9 @@ COLLECT_AFTER = 10_000
 """So many objects more than were let go of, and the garbage collector looks: at Python's 700 once in 350 events."""
 
 
-def main(config: WorkerConfig, descriptors: Descriptors, template: int, preloaded: Preloaded) -> NoReturn:
+def main(
+    config: WorkerConfig, also: list[str], descriptors: Descriptors, template: int, preloaded: Preloaded
+) -> NoReturn:
     """Never returns. What goes wrong before the function is loaded ends the process with a traceback in its output."""
     try:
         leave(template)
@@ -58,8 +62,10 @@ def main(config: WorkerConfig, descriptors: Descriptors, template: int, preloade
         sys.breakpointhook = _breakpoint_hook(config.trigger)
         inside.mark_worker()
         residue = Residue(each for each in descriptors if each != NONE)
-        function, ready = _load(config, channel, capture, preloaded)
+        function, ready = _load(config, also, channel, capture, preloaded)
         channel.send(ready)
+        if also:
+            channel.send(_loaded_too(config, also))
         imports = LateImports(channel, Path(config.project_dir))
         worker = _Worker(config, function, ready, channel, capture, imports, _traced() if config.traced else None)
         if descriptors.home != NONE:
@@ -129,10 +135,13 @@ def _dump_to(stack: int) -> None:
     faulthandler.register(signal.SIGUSR1, stack, all_threads=True, chain=False)
 
 
-def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: Preloaded) -> tuple[Function, Ready]:
+def _load(
+    config: WorkerConfig, also: list[str], channel: Channel, capture: Capture, preloaded: Preloaded
+) -> tuple[Function, Ready]:
     """The function with what there is to say of it; or say LoadFailed and end."""
     pid = os.getpid()
     failed = None
+    too: LoadedToo | None = None
     try:
         move_in(config.project_dir, config.env)
         before = config.env.get("PYTHONPATH", "").split(os.pathsep)
@@ -140,19 +149,14 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: P
         if config.pinned is not None:
             PinnedModules(config.pinned.modules, config.pinned.contents).install()
         imports_begin()
-        function = Function.load(
-            config.function,
-            Path(config.project_dir),
-            Path(config.functions_dir),
-            Origin(config.project, config.trigger, tuple(config.emits)),
-            attempts=config.attempts,
-            timeout=timedelta(milliseconds=config.timeout_ms),
-            modes={topic: DataMode(mode) for topic, mode in config.data_modes.items()},
-        )
+        function = _imported(config, config.function)
     except ImportFailed as error:
         failed = LoadFailed(str(error), error.traceback)
+        # They are of the same module.
+        too = LoadedToo(dict.fromkeys(also, failed))
     except LoadError as error:
         failed = LoadFailed(str(error))
+        too = _loaded_too(config, also)
     except BaseException as error:
         failed = LoadFailed(f"{config.function}: {failure.full_name(type(error))}: {failure.message(error)}")
     if os.getpid() != pid:
@@ -160,16 +164,50 @@ def _load(config: WorkerConfig, channel: Channel, capture: Capture, preloaded: P
         os._exit(0)
     capture.finish(capture.tally)
     if failed is not None:
+        if also and too is not None:
+            channel.send(too)
         channel.send(failed)
         os._exit(1)
     # All that the import made stays for good; the collector need not look at it again and again.
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+    return function, _ready(config, function)
+
+
+def _imported(config: WorkerConfig, reference: str) -> Function:
+    return Function.load(
+        reference,
+        Path(config.project_dir),
+        Path(config.functions_dir),
+        Origin(config.project, config.trigger, tuple(config.emits)),
+        attempts=config.attempts,
+        timeout=timedelta(milliseconds=config.timeout_ms),
+        modes={topic: DataMode(mode) for topic, mode in config.data_modes.items()},
+    )
+
+
+def _ready(config: WorkerConfig, function: Function) -> Ready:
     project = Path(config.project_dir)
     modules = imported_modules(project)
     name = revision(project, read(modules.values())) if config.pinned is None else config.pinned.revision
     found = {module: str(file) for module, file in modules.items()}
-    return function, Ready(name, threads(), function.is_async, found, unknown(config.give_up_on))
+    return Ready(name, threads(), function.is_async, found, unknown(config.give_up_on))
+
+
+def _loaded_too(config: WorkerConfig, also: list[str]) -> LoadedToo:
+    """Whether these functions load as well, in the module that is imported already."""
+    answers: dict[str, Ready | LoadFailed] = {}
+    ready: Ready | None = None
+    for reference in also:
+        try:
+            function = _imported(config, reference)
+        except LoadError as error:
+            answers[reference] = LoadFailed(str(error))
+            continue
+        # All of them are one module: what is imported is looked at once.
+        ready = ready or _ready(config, function)
+        answers[reference] = replace(ready, is_async=function.is_async)
+    return LoadedToo(answers)
 
 
 def _serve_async(

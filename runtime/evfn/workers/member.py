@@ -38,6 +38,7 @@ from evfn.workers.protocol import (
     FromWorker,
     Imported,
     Invocation,
+    LoadedToo,
     LoadFailed,
     Output,
     Ready,
@@ -221,6 +222,8 @@ class Member:
                 self._pool.owner.imported(modules)
             case Ready() | LoadFailed():
                 self._load_answer(message)
+            case LoadedToo(answers):
+                self._pool.loaded_too(answers)
 
     def _load_answer(self, answer: Ready | LoadFailed) -> None:
         if self._load_timer is not None:
@@ -232,6 +235,8 @@ class Member:
             self.worker.kill()
         else:
             self._start_idle_timer()
+            if self._pool.brief and self._pool.may_retire():
+                self.retire()
         self._pool.load_answer(answer, timedelta(seconds=self._pool.clock.monotonic() - self._asked))
 
     def _load_too_long(self) -> None:

@@ -71,7 +71,7 @@ class OneWorker:
         """The pool says: it wrote a line."""
         self._on_output(stream, text)
 
-    def loaded(self, ready: Ready, took: timedelta) -> None:
+    def loaded(self, ready: Ready, took: timedelta | None) -> None:
         """The pool says: the function is there."""
         if not self._load.done():
             self._load.set_result(ready)

@@ -11,7 +11,7 @@ from evfn.trigger import Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.frame import SLOTS
-from evfn.workers.member import Member
+from evfn.workers.member import LOAD_SECONDS, Member
 from evfn.workers.pace import Pace
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import ForkRefused, Template
@@ -39,8 +39,9 @@ class PoolOwner(Protocol):
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None:
         """One captured line; None where no event was running."""
 
-    def loaded(self, ready: Ready, took: timedelta) -> None:
-        """A worker loaded the function, so long after it was asked for: the trigger is ok."""
+    def loaded(self, ready: Ready, took: timedelta | None) -> None:
+        """The function loads: the trigger is ok. `took` is how long after it was asked for a worker had it; None where
+        there is no worker, for another pool's has tried it."""
 
     def broken(self, message: str, traceback: str) -> None:
         """The function does not load."""
@@ -82,6 +83,9 @@ class Pool:
         self._closed = False
         self._draining = False
         self._drained = asyncio.Event()
+        self._also: list[Pool] = []
+        self.brief = False
+        """Whether its first worker ends as soon as it has loaded the function, unless it is one of the `min`."""
 
     @property
     def held(self) -> int:
@@ -114,8 +118,14 @@ class Pool:
         self.waiting.put_back(deliveries)
         self.feed()
 
-    def warm_up(self) -> None:
-        """Start one worker, so that the function is loaded (again) and its state is known."""
+    def warm_up(self, also: Sequence["Pool"] = (), *, brief: bool = False) -> None:
+        """Start one worker, so that the function is loaded (again) and its state is known.
+
+        `also` are pools whose functions are of the same module, under the same environment: that worker tries theirs,
+        too. Where it ends before it has told how that went, each starts one of its own.
+        """
+        self._also.extend(also)
+        self.brief = brief
         if not self.active:
             self._start_worker()
 
@@ -157,6 +167,7 @@ class Pool:
         """A worker process ended. One that never got ready counts as a failure to load."""
         if member in self.members:
             self.members.remove(member)
+        self._each_alone()
         if self._closed:
             return
         if not loaded:
@@ -164,8 +175,25 @@ class Pool:
         self._refill()
         self.feed()
 
-    def load_answer(self, answer: Ready | LoadFailed, took: timedelta) -> None:
-        """A new worker said how loading went, so long after it was asked for."""
+    def loaded_too(self, answers: Mapping[str, Ready | LoadFailed]) -> None:
+        """A worker of this pool has tried the functions of others."""
+        also, self._also = self._also, []
+        for pool in also:
+            answer = answers.get(pool.function)
+            if answer is None:
+                pool.warm_up()
+            elif not pool._closed:
+                pool.load_answer(answer, None)
+                pool._refill()
+
+    @property
+    def function(self) -> str:
+        """What its workers load."""
+        return self._config().function
+
+    def load_answer(self, answer: Ready | LoadFailed, took: timedelta | None) -> None:
+        """How loading went, and so long after it was asked for; None where it was another pool's worker that did."""
+        self.brief = False
         if isinstance(answer, Ready):
             self._failures = 0
             self.is_async = answer.is_async
@@ -244,8 +272,11 @@ class Pool:
                 await self.clock.sleep(min(timedelta(seconds=2.0 ** (self._failures - 1)), MAX_LOAD_BACKOFF))
             config = self._config()
             asked = self.clock.monotonic()
-            worker = await self._template.fork(config)
-            self.members.append(Member(worker, self, SLOTS, asked))
+            worker = await self._template.fork(config, [pool.function for pool in self._also])
+            member = Member(worker, self, SLOTS, asked)
+            self.members.append(member)
+            if self._also:
+                asyncio.get_running_loop().call_later(LOAD_SECONDS, self._too_long_too, member)
         except ForkRefused as error:
             text = f"the system refused another process: {error}"
             if self.active:
@@ -254,9 +285,20 @@ class Pool:
                 self.owner.short(text)
             else:
                 self._load_failed(LoadFailed(text))
+            self._each_alone()
             asyncio.get_running_loop().call_soon(self._retry_start)
         finally:
             self._starting = None
+
+    def _too_long_too(self, member: Member) -> None:
+        """Where it has not told of the others by now, one of them keeps it."""
+        if self._also and member in self.members:
+            member.worker.kill()
+
+    def _each_alone(self) -> None:
+        also, self._also = self._also, []
+        for pool in also:
+            pool.warm_up()
 
     def _retry_start(self) -> None:
         if self.waiting:

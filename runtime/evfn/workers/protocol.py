@@ -112,6 +112,12 @@ class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag="load_failed"
     traceback: str = ""
 
 
+class LoadedToo(msgspec.Struct, frozen=True, array_like=True, tag="loaded_too"):
+    """Worker → dispatcher: how it went with each of the functions that were to be loaded beside its own."""
+
+    answers: dict[str, Ready | LoadFailed]
+
+
 class FrameData(msgspec.Struct, frozen=True, array_like=True):
     file: str
     line: int
@@ -189,11 +195,13 @@ class FrameDone(msgspec.Struct, frozen=True, array_like=True, tag="frame_done"):
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag="fork"):
     """Dispatcher → template, with four descriptors attached: control socket, output pipe, ledger, stack.
 
-    They come with the first byte of the frame: one sendmsg for each Fork.
+    They come with the first byte of the frame: one sendmsg for each Fork. `also` are functions of the same module: it
+    says of each whether it loads, and runs none of them.
     """
 
     worker: int
     config: "WorkerConfig"
+    also: list[str] = []
 
 
 class Pinned(msgspec.Struct, frozen=True, array_like=True):
@@ -273,7 +281,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 
 ToWorker = Work | WorkEntries | Cancel | Stop
 Reply = SucceededReply | FormedReply | FailedReply | RejectedReply
-FromWorker = Ready | LoadFailed | Imported | Form | Reply | Output | FrameDone
+FromWorker = Ready | LoadFailed | LoadedToo | Imported | Form | Reply | Output | FrameDone
 ToTemplate = Fork | Forget
 FromTemplate = Forked | ForkFailed | Exited
 WithinTemplates = ForkLoaded | Loaded

@@ -82,7 +82,8 @@ class Template:
             for order, descriptors in self._forker.orders():
                 match order:
                     case Fork():
-                        if not self._loaded.fork(order, descriptors):
+                        # What is asked besides only a process that imports can tell.
+                        if order.also or not self._loaded.fork(order, descriptors):
                             self._fork(order, descriptors)
                     case Forget(identity, revision):
                         self._loaded.forget((identity, revision))
@@ -96,7 +97,7 @@ class Template:
         def live(own: Descriptors) -> NoReturn:
             self._loaded.let_go()
             own = own._replace(home=NONE if home is None else home.detach())
-            child.main(order.config, own, template, self._preloaded)
+            child.main(order.config, order.also, own, template, self._preloaded)
 
         pidfd = self._forker.fork(order.worker, descriptors, live)
         if pidfd != NONE:

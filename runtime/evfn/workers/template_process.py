@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import count
 
 from evfn.errors import EvfnError
@@ -35,8 +36,8 @@ class Template:
         self._workers: dict[int, Worker] = {}
         self._forks: dict[int, asyncio.Future[Worker]] = {}
 
-    async def fork(self, config: WorkerConfig) -> Worker:
-        """A new worker process; it says Ready, or why not, by itself.
+    async def fork(self, config: WorkerConfig, also: Sequence[str] = ()) -> Worker:
+        """A new worker process; it says Ready, or why not, by itself, and LoadedToo of what it is `also` to load.
 
         Raises ForkRefused where the system has no room for another process.
         """
@@ -56,7 +57,9 @@ class Template:
                 near.callback(os.close, stack)
             except OSError as error:
                 raise ForkRefused(_refusal(error)) from error
-            await self._order(channel, Fork(number, config), [control_far.fileno(), output_far, ledger, stack])
+            await self._order(
+                channel, Fork(number, config, list(also)), [control_far.fileno(), output_far, ledger, stack]
+            )
             near.pop_all()
         worker = Worker(number, control, output, ledger, stack, config.slots)
         self._workers[number] = worker

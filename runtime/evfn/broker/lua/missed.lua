@@ -2,13 +2,14 @@
 --
 -- KEYS: stream stats
 -- ARGV: group
--- Returns: {how many more than at the last look, id they come after, id of the oldest event left or ''}; the number is
---       0 where there are none, or where the server cannot know
+-- Returns: {how many more than at the last look, id they come after, id of the oldest event left or '', 1 where another
+--       look would find the same until the stream changes}; the number is 0 where there are none, or where the server
+--       cannot know
 -- Atomic because: a fetch between the looks at the stream and at its group would make what it brought look missed; and
 --       of two instances that look at the same time one must count.
 
 local stream, stats, group = KEYS[1], KEYS[2], ARGV[1]
-local none = {0, '', ''}
+local none = {0, '', '', 0}
 
 local function pairs_of(list)
   local result = {}
@@ -25,7 +26,7 @@ local remembered = redis.pcall('HGET', stats, 'trims')
 if not ours or type(remembered) == 'table' then return none end
 local info = pairs_of(redis.call('XINFO', 'STREAM', stream))
 -- How far a group has read is not counted right by every server once single events were deleted.
-if info['max-deleted-entry-id'] ~= '0-0' then return none end
+if info['max-deleted-entry-id'] ~= '0-0' then return {0, '', '', 1} end
 
 -- What was gone at the last look; how far the server's count of what this group has read was behind when that could
 -- be seen (Redis 7.0 leaves out what was missed); where the group stood when something was missed last, until it has
@@ -69,4 +70,4 @@ if missed > 0 then
 end
 local now = string.format('%d %s %s', removed, behind or '', missed_at or '')
 if now ~= remembered then redis.pcall('HSET', stats, 'trims', now) end
-return {missed, last, first}
+return {missed, last, first, last == info['last-generated-id'] and 1 or 0}

@@ -1,19 +1,13 @@
--- The newest id of each stream, for watching where the server pushes nothing.
+-- The id of each stream's newest entry: who remembers it sees whether anything was added since.
 --
 -- KEYS: ...
 -- ARGV: none
--- Returns: {id or '' for each key in order}; a key that is no stream has ''
--- Atomic because: it need not be; it is a script because XINFO STREAM alone would send whole events every time.
+-- Returns: {id or '' for each key in order}; a key that is no stream, or an empty one, has ''
+-- Atomic because: it need not be; it is a script because XREVRANGE alone would send whole events every time.
 
 local result = {}
 for index = 1, #KEYS do
-  local id = ''
-  local info = redis.pcall('XINFO', 'STREAM', KEYS[index])
-  if not info.err then
-    for at = 1, #info, 2 do
-      if info[at] == 'last-generated-id' then id = info[at + 1] end
-    end
-  end
-  result[index] = id
+  local entries = redis.pcall('XREVRANGE', KEYS[index], '+', '-', 'COUNT', 1)
+  result[index] = entries[1] and entries[1][1] or ''
 end
 return result

@@ -4,7 +4,8 @@
 -- ARGV: group, mode ('start', 'late': the stream was not there when the start was decided, 'recreate': the group was
 --       there and vanished), last id not to be delivered ('$' for the newest), start as written, last id known to have
 --       been delivered or '', (only with 'recreate') the instance that makes it again, ids that it holds
--- Returns: {'BLOCKED', key} with nothing changed; else {what, last id not to be delivered, events skipped or -1} where
+-- Returns: {'BLOCKED', key} with nothing changed; else {what, last id not to be delivered, events skipped or -1, id of the
+--       topic's newest entry, of the inbox's ('' where they are empty), last id of the inbox that was delivered} where
 --       what is CREATED, KEPT, MOVED, INEFFECTIVE (the start changed after the first delivery) or RECREATED
 -- Atomic because: between looking whether anything was delivered and moving the group, something could be; and two
 --       instances that start together must not both decide. What the one that makes a group again holds must be on
@@ -49,7 +50,17 @@ if found == 'stream' then newest = pairs_of(redis.call('XINFO', 'STREAM', stream
 local existing = found == 'stream' and group_of(stream)
 local started, started_at, delivered = unpack(redis.call('HMGET', stats, 'start', 'start_id', 'last_delivered'))
 
-if inbox_found == 'none' or not group_of(inbox) then redis.call('XGROUP', 'CREATE', inbox, group, '0', 'MKSTREAM') end
+local inbox_group = inbox_found ~= 'none' and group_of(inbox)
+if not inbox_group then redis.call('XGROUP', 'CREATE', inbox, group, '0', 'MKSTREAM') end
+local function last_entry(key)
+  local entry = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+  return entry and entry[1] or ''
+end
+
+local function told(what, position, skipped)
+  local inbox_last = inbox_group and inbox_group['last-delivered-id'] or '0-0'
+  return {what, position, skipped, last_entry(stream), last_entry(inbox), inbox_last}
+end
 
 local function remember(id)
   redis.call('HSET', stats, 'start', text, 'start_id', id)
@@ -57,17 +68,17 @@ end
 
 if existing then
   local at = existing['last-delivered-id']
-  if mode == 'recreate' or started == text then return {'KEPT', at, 0} end
+  if mode == 'recreate' or started == text then return told('KEPT', at, 0) end
   if not started then
     -- Made by an older evfn or by hand: where it stands is its start.
     redis.call('HSET', stats, 'start', text)
-    return {'KEPT', at, 0}
+    return told('KEPT', at, 0)
   end
-  if delivered or existing['pending'] > 0 or at ~= started_at then return {'INEFFECTIVE', at, 0} end
+  if delivered or existing['pending'] > 0 or at ~= started_at then return told('INEFFECTIVE', at, 0) end
   redis.call('XGROUP', 'SETID', stream, group, position)
   local id = position == '$' and newest or position
   remember(id)
-  return {'MOVED', id, position == '$' and redis.call('XLEN', stream) or -1}
+  return told('MOVED', id, position == '$' and redis.call('XLEN', stream) or -1)
 end
 
 if known ~= '' and (not delivered or below(delivered, known)) then delivered = known end
@@ -85,10 +96,10 @@ if last or mode == 'recreate' then
       redis.call('XCLAIM', stream, group, ARGV[6], 0, ARGV[index], 'FORCE', 'JUSTID')
     end
   end
-  return {'RECREATED', last, 0}
+  return told('RECREATED', last, 0)
 end
 if mode == 'late' then position = '0-0' end
 redis.call('XGROUP', 'CREATE', stream, group, position, 'MKSTREAM')
 local id = position == '$' and newest or position
 remember(id)
-return {'CREATED', id, position == '$' and redis.call('XLEN', stream) or (position == '0-0' and 0 or -1)}
+return told('CREATED', id, position == '$' and redis.call('XLEN', stream) or (position == '0-0' and 0 or -1))
