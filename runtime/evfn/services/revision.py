@@ -70,7 +70,7 @@ class Revision:
         self._keep = keep
         self._code: Code | None = None
         # What is loaded for jobs runs elsewhere.
-        self._pinned = msgspec.structs.replace(config, kept=keep and jobs is None)
+        self._pinned = msgspec.structs.replace(config, kept=keep is not None and jobs is None)
         self._successor: Revision | None = None
         self._queue: deque[Delivery] | None = None
         self._draining = False
