@@ -4,13 +4,14 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
 from evfn.broker.connection import later
-from evfn.broker.group import Claimed, Entry, GroupGone, Source
+from evfn.broker.group import Ask, Claimed, Entry, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.failpoint import reached
@@ -29,6 +30,7 @@ from evfn.listener import (
 from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
+from evfn.services.begun import Begun
 from evfn.services.held import Held, held_of
 from evfn.services.in_flight import InFlight
 from evfn.services.intake import Intake
@@ -49,6 +51,10 @@ from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
 FETCH = 512
+FIRST = 16
+"""How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
+BEGUN = 64
+"""So many such fetches are under way at most."""
 FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
 BROKEN_RETRY = timedelta(seconds=30)
@@ -109,6 +115,9 @@ class Dispatcher:
         self._draining = False
         self._makes_way = False
         self._fetching = False
+        self._hot: dict[Subscription, None] = {}
+        self._begun: deque[Begun] = deque()
+        self._expected = 0
         self._tries = 0
         self._turn = 0
         self._short_of = ""
@@ -131,23 +140,27 @@ class Dispatcher:
     def add(self, subscription: Subscription) -> None:
         """Serve this topic too."""
         self.subscriptions[subscription.topic] = subscription
+        self._hot[subscription] = None
         self._awake.set()
 
     def remove(self, subscription: Subscription) -> None:
         """Fetch from this topic no more; what was fetched is still run and settled."""
         del self.subscriptions[subscription.topic]
+        self._hot.pop(subscription, None)
         self._left.append(subscription)
 
-    def wake(self, subscription: Subscription, source: Source) -> None:
-        """Something may have been added to one of its streams."""
-        subscription.wake(source)
+    def wake(self, subscription: Subscription, source: Source, ask: Ask | None = None) -> None:
+        """Something may have been added to one of its streams. With `ask` it is fetched at once, where nothing else is
+        to be fetched first."""
+        if ask is None or self._hot or not self._begin(subscription, source, ask):
+            self._heat(subscription, source)
         self._awake.set()
 
     def wake_all(self) -> None:
         """Look at every stream once: the watch is a hint, never the truth."""
         for subscription in self.subscriptions.values():
             for source in Source:
-                subscription.wake(source)
+                self._heat(subscription, source)
         self._awake.set()
 
     @property
@@ -202,11 +215,7 @@ class Dispatcher:
     @property
     def quiet(self) -> bool:
         """Whether it holds nothing and knows of nothing to fetch."""
-        return (
-            self.unsettled == 0
-            and not self._fetching
-            and (not self.takes or not any(subscription.hot for subscription in self.subscriptions.values()))
-        )
+        return self.unsettled == 0 and not self._fetching and (not self.takes or not self._hot)
 
     @property
     def room(self) -> int:
@@ -255,18 +264,22 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Fetch whenever there may be something and there is room, until cancelled."""
-        while True:
-            await self._awake.wait()
-            self._awake.clear()
-            if not self.takes or self._makes_way:
-                continue
-            self._fetching = True
-            try:
-                for subscription, source in self._in_turn():
-                    if source in subscription.hot and self.room > 0 and self.takes:
-                        await self._fetch(subscription, source)
-            finally:
+        try:
+            while True:
+                await self._awake.wait()
+                self._awake.clear()
+                self._fetching = True
+                await self._take_begun()
+                if self.takes and not self._makes_way:
+                    for subscription, source in self._in_turn():
+                        if source in subscription.hot and self.room > 0 and self.takes:
+                            await self._fetch(subscription, source)
+                            await self._take_begun()
                 self._fetching = False
+        finally:
+            self._fetching = False
+            while self._begun:
+                self._begun.pop().abandon()
 
     def _in_turn(self) -> list[tuple[Subscription, Source]]:
         """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
@@ -274,42 +287,88 @@ class Dispatcher:
         # Among equals retries and redriven events before new ones: they have waited already.
         places = [
             (subscription, source)
-            for subscription in self.subscriptions.values()
+            for subscription in self._hot
             for source in (Source.INBOX, Source.TOPIC)
             if source in subscription.hot
         ]
         return sorted(places, key=lambda place: place[0].served[place[1]])
 
+    def _heat(self, subscription: Subscription, source: Source) -> None:
+        subscription.wake(source)
+        if self.subscriptions.get(subscription.topic) is subscription:
+            self._hot[subscription] = None
+
+    def _cool(self, subscription: Subscription, source: Source) -> None:
+        subscription.hot.discard(source)
+        if not subscription.hot:
+            self._hot.pop(subscription, None)
+
+    def _begin(self, subscription: Subscription, source: Source, ask: Ask) -> bool:
+        """Begin to fetch what was just added; whether that was possible. `run` takes in what it brings."""
+        count = min(self.room - self._expected, FIRST)
+        if count <= 0 or len(self._begun) >= BEGUN or not self.takes or self._makes_way or subscription.problems:
+            return False
+        begun = Begun.by(ask, subscription, source, count)
+        if begun is None:
+            return False
+        self._begun.append(begun)
+        self._expected += count
+        self._fetching = True
+        return True
+
+    async def _take_begun(self) -> None:
+        """Take in what pushes have brought, in the order in which they came."""
+        while self._begun:
+            each = self._begun.popleft()
+            reading = each.subscription.group.read(each.source, each.answer)
+            try:
+                await self._take(each.subscription, each.source, each.count, each.wakes, each.call, reading)
+            finally:
+                self._expected -= each.count
+
     async def _fetch(self, subscription: Subscription, source: Source) -> None:
-        wakes = subscription.wakes
         count = min(self.room, FETCH)
+        call = subscription.in_flight(source).call()
+        await self._take(subscription, source, count, subscription.wakes, call, subscription.group.fetch(source, count))
+
+    async def _take(
+        self,
+        subscription: Subscription,
+        source: Source,
+        count: int,
+        wakes: int,
+        call: AbstractContextManager[object],
+        reading: Awaitable[list[tuple[bytes, list[bytes] | None]]],
+    ) -> None:
+        """Take in what the call brings that asked for so many, at a time when the subscription had that many wakes."""
         flight = subscription.in_flight(source)
         try:
-            with flight.call():
-                entries = await subscription.group.fetch(source, count)
-                got = len(entries)
-                entries = self._new_here(flight, entries)
+            with call:
+                fetched = await reading
+                entries = self._new_here(flight, fetched)
                 flight.took(entries)
         except GroupGone:
             await self.recreate(subscription)
-            self._awake.set()
+            self.wake(subscription, source)
             return
         except BrokerUnavailable as error:
             self.blocked(subscription, FETCHING, str(error))
             await self._clock.sleep(later(self._tries, self._random()))
             self._tries += 1
-            self._awake.set()
+            self.wake(subscription, source)
             return
         except BrokerError as error:
             # One bad key is left out until the next sweep wakes it; the rest goes on.
             self.blocked(subscription, FETCHING, str(error))
-            subscription.hot.discard(source)
+            self._cool(subscription, source)
             return
         self._tries = 0
         self.blocked(subscription, FETCHING, None)
-        if got < count and subscription.wakes == wakes:
-            subscription.hot.discard(source)
-        if subscription.hot:
+        if len(fetched) < count and subscription.wakes == wakes:
+            self._cool(subscription, source)
+        else:
+            self._heat(subscription, source)
+        if self._hot:
             self._awake.set()
         if entries:
             self._turn += 1

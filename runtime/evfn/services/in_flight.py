@@ -29,10 +29,14 @@ class InFlight:
         try:
             yield
         except BaseException:
-            self.doubtful = DOUBTFUL_LOOKS
+            self.doubt()
             raise
         finally:
             self.calls.discard(call)
+
+    def doubt(self) -> None:
+        """A call may have brought what nobody took."""
+        self.doubtful = DOUBTFUL_LOOKS
 
     def took(self, entries: Iterable[tuple[bytes, list[bytes] | None]]) -> None:
         """These are held from now on."""

@@ -68,10 +68,10 @@ class Watcher:
                         dispatcher.wake(subscription, source)
 
     def _wake(self, key: str) -> None:
-        for dispatcher, subscription, source in self._by_key.get(key, ()):
-            dispatcher.wake(subscription, source)
         # Armed again before the dispatcher's fetch goes out: what is added after that fetch causes another push.
         self._watch.arm(key)
+        for dispatcher, subscription, source in self._by_key.get(key, ()):
+            dispatcher.wake(subscription, source, self._watch.ask)
 
     def _reset(self) -> None:
         for dispatcher in self._dispatchers():
