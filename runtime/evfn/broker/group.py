@@ -8,6 +8,7 @@ from evfn.broker.batch import Batch, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
+from evfn.broker.link import pack
 from evfn.broker.mailbox import Mailboxes
 from evfn.broker.promote import Promotion, promote
 from evfn.broker.refusal import GroupGone, KeyTaken
@@ -57,6 +58,7 @@ class Group:
         self.group = project_group
         self.instance = instance_id
         self.mailboxes = Mailboxes(connection, keys, topic, project_group)
+        self._packed: dict[tuple[Source, int], bytes] = {}
         self._places = {
             Source.TOPIC: Place(keys.topic(topic), False, topic, project_group, instance_id),
             Source.INBOX: Place(keys.inbox(topic, project_group), True, topic, project_group, instance_id),
@@ -80,7 +82,10 @@ class Group:
 
     def begin(self, ask: Ask, source: Source, count: int) -> Answer | None:
         """Begin a fetch by `ask`, which sends at once, or does not; `read` has what comes of it."""
-        return ask(self._reading(source, count))
+        packed = self._packed.get((source, count))
+        if packed is None:
+            packed = self._packed[source, count] = pack(self._reading(source, count))
+        return ask(packed)
 
     async def read(self, source: Source, reply: Awaitable[Any]) -> list[tuple[bytes, list[bytes] | None]]:
         """The entries that this reply to a fetch brings."""

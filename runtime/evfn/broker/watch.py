@@ -6,15 +6,14 @@ which the key must be armed again. XREADGROUP and XACK by anyone cause none. The
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import timedelta
 from random import random
 from typing import Any, cast
 
 from redis.exceptions import RedisError, ResponseError
 
-from evfn.broker.connection import Argument, Connection, later, run_id_of
+from evfn.broker.connection import Connection, later, run_id_of
 from evfn.broker.link import Link, link, pack
 from evfn.broker.refusal import ReplyLost, is_stale, translate
 from evfn.broker.scripts import Script
@@ -27,23 +26,26 @@ ASK_AGAIN = timedelta(seconds=30)
 """How long streams are polled before the server is asked again to push: the right may have been given."""
 CHECK = timedelta(seconds=2)
 """How often an idle connection is asked for a sign of life; as long again and it is given up."""
-_ARMED_AT_ONCE = 1_000
+_LOOKED_AT_ONCE = 200
+"""Keys in one call: the server does nothing else meanwhile, for almost a millisecond."""
 Answer = asyncio.Future[Any]
-Ask = Callable[[Sequence[Argument]], Answer | None]
+Ask = Callable[[bytes], Answer | None]
 """See `Watch.ask`."""
 
 
 class Watch:
-    """Set `on_wake` (a key's stream may have grown) and `on_reset` (anything may have been missed: all keys are armed
-    anew, look at everything once), then `run`. Both are called on the loop and must not block."""
+    """Set `on_wake` (a key's stream may have grown), `on_seen` (a look found this newest id, another than the look
+    before; without it that wakes) and `on_reset` (anything may have been missed: all keys are armed anew, look at
+    everything once), then `run`. All are called on the loop and must not block."""
 
     def __init__(self, connection: Connection, *, on_warning: Callable[[str], None] = lambda text: None) -> None:
         self._connection = connection
         self._on_warning = on_warning
         self.on_wake: Callable[[str], None] = lambda key: None
+        self.on_seen: Callable[[str, bytes], None] = lambda key, newest: self.on_wake(key)
         self.on_reset: Callable[[], None] = lambda: None
         self._polling_until: float | None = None
-        self._keys: dict[str, None] = {}
+        self._keys: dict[str, bytes] = {}
         self._awaited: deque[str | Answer | None] = deque()
         self._answered = 0
         self._wire: Wire | None = None
@@ -58,11 +60,13 @@ class Watch:
         It goes out before anything else does that is written after this call, so a fetch that follows sees whatever
         is added too early to be pushed. What is armed from within `on_wake` goes out together.
         """
-        self._keys[key] = None
+        packed = self._keys.get(key)
+        if packed is None:
+            packed = self._keys[key] = pack(("XLEN", key))
         if self._wire is not None:
-            self._send(("XLEN", key), key)
+            self._send(packed, key)
 
-    def ask(self, command: Sequence[Argument]) -> Answer | None:
+    def ask(self, packed: bytes) -> Answer | None:
         """Send a command on the connection of the watch, behind what was armed; None where there is none just now, or
         it leads to another server than the instance's other sockets do.
 
@@ -72,7 +76,9 @@ class Watch:
         if self._wire is None or self._epoch != self._connection.epoch:
             return None
         answer = asyncio.get_running_loop().create_future()
-        self._send(command, answer)
+        self._send(packed, answer)
+        # At once, for what is left to do in this turn of the loop can be done while the server works.
+        self._flush()
         return answer
 
     @property
@@ -144,10 +150,10 @@ class Watch:
                 if isinstance(awaited, asyncio.Future) and not awaited.done():
                     awaited.set_exception(lost)
             self._awaited.clear()
-            checking.cancel()
-            with suppress(asyncio.CancelledError):
-                await checking
             await one.disconnect(nowait=True)
+            checking.cancel()
+            # Whoever cancels this meanwhile must be heard, so nothing here takes a cancellation for that of the check.
+            await asyncio.gather(checking, return_exceptions=True)
 
     async def _refusal(self, one: Link) -> BrokerError | None:
         """Why the server does not push, or not now."""
@@ -169,33 +175,36 @@ class Watch:
         wire = self._wire
         if wire is not None and self._keys:
             self._awaited.extend(self._keys)
-            wire.write(b"".join(pack((b"XLEN", key)) for key in self._keys))
+            wire.write(b"".join(self._keys.values()))
         # Whoever looks now looks after the arming went out; later changes are pushed.
         self.on_reset()
 
-    def _send(self, command: Sequence[Argument], awaited: str | Answer | None) -> None:
+    def _send(self, packed: bytes, awaited: str | Answer | None) -> None:
         self._awaited.append(awaited)
         if self._gathered is not None:
-            self._gathered.append(pack(command))
+            self._gathered.append(packed)
         elif self._wire is not None:
-            self._wire.write(pack(command))
+            self._wire.write(packed)
+
+    def _flush(self) -> None:
+        if self._gathered and self._wire is not None:
+            self._wire.write(b"".join(self._gathered))
+            self._gathered.clear()
 
     def _pushed(self, push: list[Any]) -> None:
         if push[1] is None:
             # The server's table of watched keys overflowed or was flushed.
             self._arm_all()
             return
-        gathered: list[bytes] = []
-        self._gathered = gathered
+        self._gathered = []
         try:
             for name in push[1]:
                 key = name.decode("utf-8", "replace")
                 if key in self._keys:
                     self.on_wake(key)
         finally:
+            self._flush()
             self._gathered = None
-            if gathered and self._wire is not None:
-                self._wire.write(b"".join(gathered))
 
     def _replied(self, reply: object) -> None:
         awaited = self._awaited.popleft() if self._awaited else None
@@ -232,18 +241,19 @@ class Watch:
                 if self._awaited and self._answered == answered:
                     break
             else:
-                self._send(("PING",), None)
+                self._send(pack(("PING",)), None)
         wire.close()
 
     async def look(self) -> None:
-        """Look at all keys once, pushed or not: wakes those whose newest entry is another than at the last look.
+        """Look at all keys once, pushed or not: `on_seen` for those whose newest id is another than at the last look.
 
-        The first look, and every one after a failure, counts as a reset. Raises BrokerError.
+        At the first look, and after a failure, that is every key that is there; where looks are all there is, a reset.
+        Raises BrokerError.
         """
         fresh = not self._newest
         keys = list(self._keys)
-        for at in range(0, len(keys), _ARMED_AT_ONCE):
-            chunk = keys[at : at + _ARMED_AT_ONCE]
+        for at in range(0, len(keys), _LOOKED_AT_ONCE):
+            chunk = keys[at : at + _LOOKED_AT_ONCE]
             try:
                 ids = await self._newest_of(chunk)
             except BrokerUnavailable:
@@ -252,9 +262,9 @@ class Watch:
             for key, newest in zip(chunk, ids, strict=True):
                 known = self._newest.get(key)
                 self._newest[key] = newest
-                if known is not None and known != newest:
-                    self.on_wake(key)
-        if fresh:
+                if known != newest and not (fresh and self.polling):
+                    self.on_seen(key, newest)
+        if fresh and self.polling:
             self.on_reset()
 
     async def _newest_of(self, keys: list[str]) -> list[bytes]:

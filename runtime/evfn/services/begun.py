@@ -1,7 +1,5 @@
 """A fetch that is under way, before anybody waits for its reply."""
 
-from contextlib import ExitStack
-
 from evfn.broker.group import Answer, Ask, Source
 from evfn.services.subscription import Subscription
 
@@ -18,8 +16,7 @@ class Begun:
         self.count = count
         self.answer = answer
         self.wakes = subscription.wakes
-        self.call = ExitStack()
-        self.call.enter_context(subscription.in_flight(source).call())
+        self.call = subscription.in_flight(source).call()
 
     @classmethod
     def by(cls, ask: Ask, subscription: Subscription, source: Source, count: int) -> "Begun | None":
@@ -31,5 +28,4 @@ class Begun:
         """Nobody will wait for it: what it brings is found as pending and held by nobody."""
         if not self.answer.cancel() and not self.answer.cancelled():
             self.answer.exception()  # looked at, so that nobody is told that it never was
-        self.call.close()
-        self.subscription.in_flight(self.source).doubt()
+        self.call.abandon()

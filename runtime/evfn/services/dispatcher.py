@@ -6,7 +6,6 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
@@ -32,7 +31,7 @@ from evfn.outcome import Crashed, Outcome
 from evfn.services import settling
 from evfn.services.begun import Begun
 from evfn.services.held import Held, held_of
-from evfn.services.in_flight import InFlight
+from evfn.services.in_flight import Call, InFlight
 from evfn.services.intake import Intake
 from evfn.services.job_pool import JobPool
 from evfn.services.reports import Reports
@@ -337,7 +336,7 @@ class Dispatcher:
         source: Source,
         count: int,
         wakes: int,
-        call: AbstractContextManager[object],
+        call: Call,
         reading: Awaitable[list[tuple[bytes, list[bytes] | None]]],
     ) -> None:
         """Take in what the call brings that asked for so many, at a time when the subscription had that many wakes."""
@@ -370,6 +369,8 @@ class Dispatcher:
             self._heat(subscription, source)
         if self._hot:
             self._awake.set()
+        if fetched:
+            subscription.newest[source] = fetched[-1][0]
         if entries:
             self._turn += 1
             subscription.served[source] = self._turn
@@ -410,10 +411,13 @@ class Dispatcher:
         self, subscription: Subscription, source: Source, entries: list[tuple[bytes, list[bytes] | None]]
     ) -> None:
         self.unsettled += len(entries)
+        taken = await self._intake.read(subscription, source, entries)
+        if taken.held:
+            self._submit(taken.held)
+        # What runs already does not wait for the rest.
         self._listener.tell(Delivered(self.trigger.name, len(entries)))
         if source is Source.TOPIC:
             subscription.settlers[source].delivered(entries[-1][0])
-        taken = await self._intake.read(subscription, source, entries)
         if taken.dropped:
             self._drop(subscription, source, taken.dropped)
         if taken.filtered:
@@ -423,8 +427,6 @@ class Dispatcher:
             subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters, happenings=told))
         for skipped in taken.reported:
             self._skip(subscription, source, skipped)
-        if taken.held:
-            self._submit(taken.held)
 
     def _submit(self, held: list[Held]) -> None:
         # The state may have changed while entries were on their way.

@@ -24,6 +24,7 @@ class Watcher:
         self._clock = clock
         self._by_key: dict[str, list[tuple[Dispatcher, Subscription, Source]]] = {}
         watch.on_wake = self._wake
+        watch.on_seen = self._seen
         watch.on_reset = self._reset
 
     def add(self, dispatcher: Dispatcher, subscription: Subscription) -> None:
@@ -51,8 +52,11 @@ class Watcher:
             group.create_task(self._sweep())
 
     async def _sweep(self) -> None:
+        # Not at the same moment as the other sweeps of an instance: each holds events up for a little.
+        pause = SWEEP * 0.4
         while True:
-            await self._clock.sleep(SWEEP)
+            await self._clock.sleep(pause)
+            pause = SWEEP
             await self.run_once()
 
     async def run_once(self) -> None:
@@ -72,6 +76,15 @@ class Watcher:
         self._watch.arm(key)
         for dispatcher, subscription, source in self._by_key.get(key, ()):
             dispatcher.wake(subscription, source, self._watch.ask)
+
+    def _seen(self, key: str, newest: bytes) -> None:
+        """A sweep found that. It is news only where nobody has fetched up to there: else each sweep would fetch from
+        all that grew since the one before."""
+        behind = [each for each in self._by_key.get(key, ()) if each[1].newest[each[2]] != newest]
+        if behind:
+            self._watch.arm(key)
+        for dispatcher, subscription, source in behind:
+            dispatcher.wake(subscription, source)
 
     def _reset(self) -> None:
         for dispatcher in self._dispatchers():
