@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
@@ -15,6 +16,10 @@ from evfn.broker.link import pack
 from evfn.broker.refusal import ReplyLost
 from evfn.broker.watch import Watch
 from evfn.clock import SystemClock
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.subscription import Subscription
+from evfn.services.watcher import Watcher
+from evfn.trigger import StartAt
 from proxy import Fault, FaultyProxy
 from servers import RealServer
 from waiting import wait_until
@@ -312,3 +317,26 @@ async def test_a_watch_that_is_always_waiting_for_a_reply_stays_up(
         await asyncio.gather(task, return_exceptions=True)
         assert seen.resets == 1
         assert looks
+
+
+async def test_a_sweep_wakes_only_who_has_not_fetched_that_far(connection: Connection, keys: Keys) -> None:
+    """Sweeps catch what was missed; what a push told of, and was fetched, is not fetched for once more."""
+    groups = [Group(connection, keys, topic, "climate/alert", "one") for topic in ("fetched", "missed")]
+    fetched, missed = (Subscription(group.topic, group, {}) for group in groups)
+    woken: list[tuple[str, Source]] = []
+
+    class Woken:
+        def wake(self, subscription: Subscription, source: Source, ask: object = None) -> None:
+            woken.append((subscription.topic, source))
+
+    watch = Watch(connection)
+    watcher = Watcher(watch, lambda: (), SystemClock())
+    for group, subscription in zip(groups, (fetched, missed), strict=True):
+        await group.start(StartAt.NEW, False)
+        watcher.add(cast("Dispatcher", Woken()), subscription)
+    await watcher.run_once()
+    assert woken == []
+    ids = [await connection.call("XADD", group.key(Source.TOPIC), "*", "n", "1") for group in groups]
+    fetched.newest[Source.TOPIC] = ids[0]
+    await watcher.run_once()
+    assert woken == [("missed", Source.TOPIC)]
