@@ -13,12 +13,13 @@ import click
 from evfn import instance_lock
 from evfn.broker.connection import Connection
 from evfn.clock import SystemClock
-from evfn.listener import TriggerState
+from evfn.listener import Listeners, TriggerState
 from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
 from evfn_cli import editor_schema
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.log import MOMENT_SECONDS, Log
+from evfn_cli.long_lived import LongLived
 from evfn_cli.masks import masks
 from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import out, say
@@ -60,7 +61,7 @@ class Run:
             runtime = self._stopping.runtime = Runtime(
                 opened,
                 place,
-                self._states,
+                Listeners(self._states, LongLived()),
                 reopen=partial(reopen, location) if self._reload else None,
                 mask=masks(opened.project, os.environ, opened.env_file, {"server": url}).mask_written,
             )

@@ -23,6 +23,7 @@ from evfn.trigger import Project
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.json_log import JsonLog
 from evfn_cli.line_writer import LineWriter
+from evfn_cli.long_lived import LongLived
 from evfn_cli.masks import Masks, masks
 from evfn_cli.opened import Opened, reopen
 from evfn_cli.render import say
@@ -133,7 +134,7 @@ class Serve:
         runtime = self._stops.runtime = Runtime(
             self._opened.definition,
             place,
-            self._states,
+            Listeners(self._states, LongLived()),
             reopen=self._reopen,
             watch=False,
             patience=self._drain,

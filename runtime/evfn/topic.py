@@ -7,6 +7,7 @@ and `readings.a.b`. A wildcard is always a whole segment.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 """What a topic's name looks like; it must match as a whole."""
@@ -72,9 +73,7 @@ class Pattern:
         """Whether this names the topic. Keys that cannot be topics (evfn's own, say) match nothing."""
         if self.text == topic:
             return True
-        if not is_pattern(self.text) or not is_name(topic):
-            return False
-        return _match(self.segments, topic.split("."))
+        return is_pattern(self.text) and _fits(self.segments, topic)
 
 
 def scan_glob(pattern: str, *, prefix: str = "") -> str:
@@ -103,6 +102,12 @@ def scan_glob(pattern: str, *, prefix: str = "") -> str:
         if not last:
             glob += "."
     return glob
+
+
+@lru_cache(maxsize=1 << 14)
+def _fits(segments: tuple[str, ...], topic: str) -> bool:
+    """Asked every second anew, of all topics there are."""
+    return is_name(topic) and _match(segments, topic.split("."))
 
 
 def _match(pattern: tuple[str, ...], topic: list[str]) -> bool:

@@ -3,16 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
 from evfn.broker import link
 from evfn.broker import watch as watch_module
 from evfn.broker.connection import Connection
-from evfn.broker.group import Batch, Group, Source
+from evfn.broker.group import Answer, Batch, Group, GroupGone, Source
 from evfn.broker.keys import Keys
+from evfn.broker.link import pack
+from evfn.broker.refusal import ReplyLost
 from evfn.broker.watch import Watch
 from evfn.clock import SystemClock
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.subscription import Subscription
+from evfn.services.watcher import Watcher
+from evfn.trigger import StartAt
 from proxy import Fault, FaultyProxy
 from servers import RealServer
 from waiting import wait_until
@@ -249,3 +256,99 @@ async def test_the_right_to_pushes_is_asked_for_again(
         assert len(seen.warnings) == 1
     await weak.close()
     await connection.call("ACL", "DELUSER", "weak")
+
+
+async def test_what_a_push_tells_of_is_read_behind_the_arming(connection: Connection, group: Group) -> None:
+    """A fetch that begins within the wake-up brings what was added, and what is added after it wakes again."""
+    stream = group.key(Source.TOPIC)
+    asked: list[Answer] = []
+    async with watching(connection, stream) as seen:
+
+        def wake(key: str) -> None:
+            seen.watch.arm(key)
+            answer = group.begin(seen.watch.ask, Source.TOPIC, 10)
+            assert answer is not None
+            asked.append(answer)
+
+        seen.watch.on_wake = wake
+        for number in range(1, 4):
+            await connection.call("XADD", stream, "*", "n", number)
+            await wait_until(lambda: bool(asked), "it is woken")
+            entries = await group.read(Source.TOPIC, asked.pop())
+            assert [fields for _, fields in entries] == [[b"n", str(number).encode()]]
+        assert await group.fetch(Source.TOPIC, 10) == []
+
+
+async def test_a_refused_fetch_of_the_watch_raises_as_any_other(connection: Connection, group: Group) -> None:
+    """A vanished group, say, is found by whichever way it is asked."""
+    async with watching(connection, group.key(Source.TOPIC)) as seen:
+        await connection.call("DEL", group.key(Source.TOPIC))
+        answer = group.begin(seen.watch.ask, Source.TOPIC, 10)
+        assert answer is not None
+        with pytest.raises(GroupGone):
+            await group.read(Source.TOPIC, answer)
+        assert seen.resets == 1
+
+
+async def test_what_a_lost_watch_was_asked_is_lost_and_said(server: RealServer, connection: Connection) -> None:
+    """Nobody waits for ever for a reply that the server cannot give any more."""
+    async with FaultyProxy(server.path) as proxy:
+        through = await Connection.open(proxy.url, clock=SystemClock())
+        async with watching(through, "a") as seen:
+            await wait_until(lambda: seen.watch.armed, "the key is armed")
+            proxy.fault = Fault.CUT_AFTER_REQUEST
+            answer = seen.watch.ask(pack(("XLEN", "a")))
+            assert answer is not None
+            with pytest.raises(ReplyLost):
+                await answer
+            assert seen.watch.ask(pack(("XLEN", "a"))) is None
+        await through.close()
+
+
+async def test_a_watch_that_is_always_waiting_for_a_reply_stays_up(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load some arming is under way whenever the watch looks for a sign of life; each answer is one."""
+    monkeypatch.setattr(watch_module, "CHECK", watch_module.POLL / 10)
+    async with watching(connection, "a") as seen:
+        looks = 0
+
+        async def load() -> None:
+            nonlocal looks
+            while True:
+                answer = seen.watch.ask(pack(("XLEN", "a")))
+                assert answer is not None
+                answer.add_done_callback(lambda _: seen.watch.arm("a"))
+                await answer
+                looks += 1
+
+        task = asyncio.create_task(load())
+        began = SystemClock().monotonic()
+        await wait_until(lambda: SystemClock().monotonic() - began > 0.3 or seen.resets > 1, "many looks for life")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert seen.resets == 1
+        assert looks
+
+
+async def test_a_sweep_wakes_only_who_has_not_fetched_that_far(connection: Connection, keys: Keys) -> None:
+    """Sweeps catch what was missed; what a push told of, and was fetched, is not fetched for once more."""
+    groups = [Group(connection, keys, topic, "climate/alert", "one") for topic in ("fetched", "missed")]
+    fetched, missed = (Subscription(group.topic, group, {}) for group in groups)
+    woken: list[tuple[str, Source]] = []
+
+    class Woken:
+        def wake(self, subscription: Subscription, source: Source, ask: object = None) -> None:
+            woken.append((subscription.topic, source))
+
+    watch = Watch(connection)
+    watcher = Watcher(watch, lambda: (), SystemClock())
+    for group, subscription in zip(groups, (fetched, missed), strict=True):
+        await group.start(StartAt.NEW, False)
+        watcher.add(cast("Dispatcher", Woken()), subscription, dict.fromkeys(Source, b""))
+    await watcher.run_once()
+    assert woken == []
+    ids = [await connection.call("XADD", group.key(Source.TOPIC), "*", "n", "1") for group in groups]
+    fetched.newest[Source.TOPIC] = ids[0]
+    await watcher.run_once()
+    assert woken == [("missed", Source.TOPIC)]

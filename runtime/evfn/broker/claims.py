@@ -18,7 +18,7 @@ DELETE_CONSUMER = Script("delete_consumer", "stream", "instances")
 RELEASED = "-"
 """The consumer that holds what was handed over. It never has a field, so anyone may claim from it at once."""
 _CHUNK = 1_000
-_AT_ONCE = 100
+_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ async def restore(connection: Connection, keys: Keys, place: Place, ids: list[by
 
 
 async def consumers(connection: Connection, places: Sequence[Place]) -> list[list[Consumer]]:
-    """Every consumer of each group, in one go for a hundred groups. Raises the first error there is."""
+    """Every consumer of each group, in one go for fifty groups. Raises the first error there is."""
     result: list[list[Consumer]] = []
     for at in range(0, len(places), _AT_ONCE):
         chunk = places[at : at + _AT_ONCE]

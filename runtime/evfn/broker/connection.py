@@ -155,23 +155,31 @@ class Connection:
         self.opened += 1
         try:
             await one.connect()  # type: ignore[no-untyped-call]
-            run_id = await _run_id(one)
+            run_id = await run_id_of(one)
         except (RedisError, OSError, TimeoutError) as error:
             await one.disconnect(nowait=True)
             raise translate(error, self.server, sent=False) from error
         except BaseException:
             await one.disconnect(nowait=True)
             raise
+        self.met(run_id)
+        one.take_over(self._buffer)
+        return one
+
+    def met(self, run_id: bytes | None) -> None:
+        """A new socket leads to this life of a server."""
         if self._run_id not in (None, run_id):
             self.epoch += 1
         self._run_id = run_id
-        one.take_over(self._buffer)
-        return one
 
     async def _drop(self, one: Link) -> None:
         if not one.is_connected:
             return  # Another call on it has found out before.
         await one.disconnect(nowait=True)
+        self.lose()
+
+    def lose(self) -> None:
+        """A socket to the server was lost."""
         self.lost += 1
         if self._run_id is None:
             # Nobody says which server it is: after every loss it may be another.
@@ -198,7 +206,7 @@ class Connection:
         return result
 
 
-async def _run_id(one: Link) -> bytes | None:
+async def run_id_of(one: Link) -> bytes | None:
     """What the server calls this life of its own; None where this user may not ask."""
     await one.send_packed_command(_INFO)
     try:

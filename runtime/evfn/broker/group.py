@@ -1,13 +1,14 @@
 """A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
 
-from collections.abc import Collection, Sequence
-from typing import cast
+from collections.abc import Awaitable, Collection, Sequence
+from typing import Any, cast
 
 from evfn.broker import claims
 from evfn.broker.batch import Batch, Emitting, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
-from evfn.broker.connection import Connection
+from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
+from evfn.broker.link import pack
 from evfn.broker.mailbox import Mailboxes
 from evfn.broker.promote import Promotion, promote
 from evfn.broker.refusal import GroupGone, KeyTaken
@@ -15,12 +16,15 @@ from evfn.broker.settle import Place, Refused, Settled, settle
 from evfn.broker.source import Source
 from evfn.broker.start import Started, recreate_pair, start_pair
 from evfn.broker.status import GroupStatus, status
+from evfn.broker.watch import Answer, Ask
 from evfn.errors import BrokerError
 from evfn.failpoint import reached
 from evfn.trigger import Start
 
 __all__ = [
     "RELEASED",
+    "Answer",
+    "Ask",
     "Batch",
     "Claimed",
     "Consumer",
@@ -55,6 +59,7 @@ class Group:
         self.group = project_group
         self.instance = instance_id
         self.mailboxes = Mailboxes(connection, keys, topic, project_group)
+        self._packed: dict[tuple[Source, int], bytes] = {}
         self._places = {
             Source.TOPIC: Place(keys.topic(topic), False, topic, project_group, instance_id),
             Source.INBOX: Place(keys.inbox(topic, project_group), True, topic, project_group, instance_id),
@@ -74,16 +79,31 @@ class Group:
 
         They are now pending for this instance, also when the reply is lost on its way.
         """
-        stream = self._places[source].stream
+        return await self.read(source, self._connection.call(*self._reading(source, count)))
+
+    def begin(self, ask: Ask, source: Source, count: int) -> Answer | None:
+        """Begin a fetch by `ask`, which sends at once, or does not; `read` has what comes of it."""
+        packed = self._packed.get((source, count))
+        if packed is None:
+            packed = self._packed[source, count] = pack(self._reading(source, count))
+        return ask(packed)
+
+    async def read(self, source: Source, reply: Awaitable[Any]) -> list[tuple[bytes, list[bytes] | None]]:
+        """The entries that this reply to a fetch brings."""
         try:
-            reply = await self._connection.call(
-                "XREADGROUP", "GROUP", self.group, self.instance, "COUNT", count, "STREAMS", stream, ">"
-            )
+            streams = await reply
         except BrokerError as error:
-            raise self._named(error, stream) from error
+            raise self._named(error, self._places[source].stream) from error
         reached("after fetch")
+        if not streams:
+            return []
         # The reply as hiredis made it, its pairs two-item lists: copying them would cost more than the read.
-        return cast("list[tuple[bytes, list[bytes] | None]]", reply[0][1] if reply else [])
+        entries = next(iter(streams.values())) if isinstance(streams, dict) else streams[0][1]
+        return cast("list[tuple[bytes, list[bytes] | None]]", entries)
+
+    def _reading(self, source: Source, count: int) -> tuple[Argument, ...]:
+        stream = self._places[source].stream
+        return ("XREADGROUP", "GROUP", self.group, self.instance, "COUNT", count, "STREAMS", stream, ">")
 
     async def settle(self, source: Source, batch: Batch) -> Settled:
         """See `evfn.broker.settle.settle`."""

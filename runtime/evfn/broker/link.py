@@ -5,11 +5,10 @@ event that costs more than the server does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hiredis
-from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import Connection as TcpLink
 from redis.asyncio import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
@@ -54,18 +53,23 @@ class Link(AbstractConnection):
         if self._writer is not None:
             self._writer.write(packed)
 
-    def on_push(self, handler: Callable[[list[Any]], Awaitable[object]]) -> None:
-        """What the server sends unasked goes to `handler`, whose result `read_response(push_request=True)` returns."""
-        parser = self._parser
-        if not isinstance(parser, _AsyncHiredisParser):
-            raise TypeError("hiredis is needed, and redis-py does not use it")
-        parser.set_invalidation_push_handler(handler)  # type: ignore[no-untyped-call]
+    def give_away(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
+        """Where to write; from now on what arrives goes to `protocol`, and reading here is over."""
+        if self._writer is None:
+            raise RedisConnectionError("not connected")
+        self._writer.transport.set_protocol(protocol)
+        return self._writer.transport
+
+    def refusal(self, text: str) -> Exception:
+        """What redis-py makes of a refusal."""
+        error: Exception = self._parser.parse_error(text)  # type: ignore[no-untyped-call]
+        return error
 
     def take_over(self, buffer: bytearray) -> None:
         """From now on only `ask` is used; `buffer` may be that of other links of this event loop."""
         if self._writer is not None:
             transport = self._writer.transport
-            self._replies = Replies(buffer, self._parser.parse_error, transport.get_protocol())
+            self._replies = Replies(buffer, self.refusal, transport.get_protocol())
             transport.set_protocol(self._replies)
 
     @property

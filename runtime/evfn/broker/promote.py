@@ -11,6 +11,8 @@ from evfn.broker.scripts import Script
 from evfn.errors import BrokerError
 
 PROMOTE = Script("promote", "retry", "bodies", "inbox", "stats")
+_AT_ONCE = 100
+"""Sets looked at in one go: neither the server nor this process does anything else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,16 @@ class Promotion:
 
 
 async def any_waiting(connection: Connection, keys: Keys, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (topic, group), whether retries wait, due or not; in one go, for sweeps over many triggers.
+    """For each (topic, group), whether retries wait, due or not; in a few goes, for sweeps over many triggers.
 
     A key that cannot be looked at counts as one that has some: promoting it says what is wrong.
     """
-    replies = await connection.pipeline([("ZCARD", keys.retry(topic, group)) for topic, group in pairs])
-    return [isinstance(reply, BrokerError) or reply > 0 for reply in replies]
+    waiting: list[bool] = []
+    for at in range(0, len(pairs), _AT_ONCE):
+        chunk = pairs[at : at + _AT_ONCE]
+        replies = await connection.pipeline([("ZCARD", keys.retry(topic, group)) for topic, group in chunk])
+        waiting += [isinstance(reply, BrokerError) or reply > 0 for reply in replies]
+    return waiting
 
 
 async def promote(connection: Connection, keys: Keys, topic: str, group: str, limit: int) -> Promotion:

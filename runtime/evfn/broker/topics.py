@@ -34,7 +34,7 @@ async def discover(connection: Connection, keys: Keys, patterns: Sequence[Patter
 
     def take(stream: bytes) -> None:
         topic = keys.topic_name(stream.decode("utf-8", "replace"))
-        if topic is not None and any(pattern.matches(topic) for pattern in patterns):
+        if topic is not None and topic not in found and any(pattern.matches(topic) for pattern in patterns):
             found.add(topic)
 
     names = [pattern.text for pattern in patterns if not is_pattern(pattern.text)]

@@ -4,14 +4,14 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from operator import itemgetter
 from typing import Protocol
 
 from evfn.broker.connection import later
-from evfn.broker.group import Claimed, Entry, GroupGone, Source
+from evfn.broker.group import Ask, Claimed, Entry, GroupGone, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.failpoint import reached
@@ -30,8 +30,9 @@ from evfn.listener import (
 from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, EmitForm, Outcome
 from evfn.services import settling
+from evfn.services.begun import Begun
 from evfn.services.held import Held, HeldEntries, all_held
-from evfn.services.in_flight import InFlight
+from evfn.services.in_flight import Call, InFlight
 from evfn.services.intake import Intake
 from evfn.services.job_pool import JobPool
 from evfn.services.reports import Reports
@@ -51,6 +52,10 @@ from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
 FETCH = 512
+FIRST = 16
+"""How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
+BEGUN = 64
+"""So many such fetches are under way at most."""
 FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
 _ID = itemgetter(0)
@@ -114,7 +119,9 @@ class Dispatcher:
         self._draining = False
         self._makes_way = False
         self._fetching = False
-        self._asked = 0
+        self._hot: dict[Subscription, None] = {}
+        self._begun: deque[Begun] = deque()
+        self._expected = 0
         self._tries = 0
         self._turn = 0
         self._short_of = ""
@@ -137,23 +144,28 @@ class Dispatcher:
     def add(self, subscription: Subscription) -> None:
         """Serve this topic too."""
         self.subscriptions[subscription.topic] = subscription
+        if subscription.hot:
+            self._hot[subscription] = None
         self._awake.set()
 
     def remove(self, subscription: Subscription) -> None:
         """Fetch from this topic no more; what was fetched is still run and settled."""
         del self.subscriptions[subscription.topic]
+        self._hot.pop(subscription, None)
         self._left.append(subscription)
 
-    def wake(self, subscription: Subscription, source: Source) -> None:
-        """Something may have been added to one of its streams."""
-        subscription.wake(source)
+    def wake(self, subscription: Subscription, source: Source, ask: Ask | None = None) -> None:
+        """Something may have been added to one of its streams. With `ask` it is fetched at once, where nothing else is
+        to be fetched first."""
+        if ask is None or self._hot or not self._begin(subscription, source, ask):
+            self._heat(subscription, source)
         self._awake.set()
 
     def wake_all(self) -> None:
         """Look at every stream once: the watch is a hint, never the truth."""
         for subscription in self.subscriptions.values():
             for source in Source:
-                subscription.wake(source)
+                self._heat(subscription, source)
         self._awake.set()
 
     @property
@@ -208,17 +220,13 @@ class Dispatcher:
     @property
     def quiet(self) -> bool:
         """Whether it holds nothing and knows of nothing to fetch."""
-        return (
-            self.unsettled == 0
-            and not self._fetching
-            and (not self.takes or not any(subscription.hot for subscription in self.subscriptions.values()))
-        )
+        return self.unsettled == 0 and not self._fetching and (not self.takes or not self._hot)
 
     @property
     def room(self) -> int:
         """How many more deliveries it can make use of now. An event takes room until it is settled."""
         target = self.pool.target
-        free = target - self.unsettled - self._asked
+        free = target - self.unsettled - self._expected
         # Fetching one by one as single places become free would cost a round trip an event.
         return free if free * 4 >= target else 0
 
@@ -261,40 +269,46 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Fetch whenever there may be something and there is room, until cancelled."""
-        while True:
-            await self._awake.wait()
-            self._awake.clear()
-            self._fetching = True
-            try:
+        try:
+            while True:
+                await self._awake.wait()
+                self._awake.clear()
+                self._fetching = True
                 await self._fetch_all()
-            finally:
                 self._fetching = False
+        finally:
+            self._fetching = False
+            while self._begun:
+                self._begun.pop().abandon()
 
     async def _fetch_all(self) -> None:
         """Fetch until nothing is left, or no room for it. While the server looks for the next entries, those that came
         last are taken in; never are two fetches under way, for then they might overtake each other."""
-        fetching = self._begin_fetch()
+        await self._take_begun()
+        fetching = self._next_fetch()
         try:
             while fetching is not None:
                 fetched, fetching = fetching, None
                 subscription, source, entries = await fetched
-                if entries and (fetching := self._begin_fetch()):
+                if entries and (fetching := self._next_fetch()):
                     await asyncio.sleep(0)  # It goes out.
                 if entries:
                     await self._accept(subscription, source, entries)
-                fetching = fetching or self._begin_fetch()
+                if fetching is None:
+                    await self._take_begun()
+                    fetching = self._next_fetch()
         finally:
             if fetching is not None:
                 fetching.cancel()
 
-    def _begin_fetch(self) -> "asyncio.Task[_Fetched] | None":
+    def _next_fetch(self) -> "asyncio.Task[_Fetched] | None":
         """Ask the stream whose turn it is for as many entries as there is room for."""
-        places = [] if not self.takes or self._makes_way or self.room == 0 else self._in_turn()
-        if not places:
+        if self._begun or not self._hot or not self.takes or self._makes_way or self.room == 0:
             return None
-        subscription, source = places[0]
-        self._asked = min(self.room, FETCH)
-        return asyncio.create_task(self._fetch(subscription, source, self._asked))
+        subscription, source = self._in_turn()[0]
+        count = min(self.room, FETCH)
+        self._expected += count
+        return asyncio.create_task(self._fetch(subscription, source, count))
 
     def _in_turn(self) -> list[tuple[Subscription, Source]]:
         """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
@@ -302,48 +316,106 @@ class Dispatcher:
         # Among equals retries and redriven events before new ones: they have waited already.
         places = [
             (subscription, source)
-            for subscription in self.subscriptions.values()
+            for subscription in self._hot
             for source in (Source.INBOX, Source.TOPIC)
             if source in subscription.hot
         ]
         return sorted(places, key=lambda place: place[0].served[place[1]])
 
+    def _heat(self, subscription: Subscription, source: Source) -> None:
+        subscription.wake(source)
+        if self.subscriptions.get(subscription.topic) is subscription:
+            self._hot[subscription] = None
+
+    def _cool(self, subscription: Subscription, source: Source) -> None:
+        subscription.hot.discard(source)
+        if not subscription.hot:
+            self._hot.pop(subscription, None)
+
+    def _begin(self, subscription: Subscription, source: Source, ask: Ask) -> bool:
+        """Begin to fetch what was just added; whether that was possible. `run` takes in what it brings."""
+        count = min(self.room, FIRST)
+        if count <= 0 or len(self._begun) >= BEGUN or not self.takes or self._makes_way or subscription.problems:
+            return False
+        begun = Begun.by(ask, subscription, source, count)
+        if begun is None:
+            return False
+        self._begun.append(begun)
+        self._expected += count
+        self._fetching = True
+        return True
+
+    async def _take_begun(self) -> None:
+        """Take in what pushes have brought, in the order in which they came."""
+        while self._begun:
+            each = self._begun.popleft()
+            reading = each.subscription.group.read(each.source, each.answer)
+            entries = await self._read(each.subscription, each.source, each.count, each.wakes, each.call, reading)
+            if entries:
+                await self._accept(each.subscription, each.source, entries)
+
     async def _fetch(self, subscription: Subscription, source: Source, count: int) -> "_Fetched":
-        try:
-            entries = await self._fetched(subscription, source, count)
-        finally:
-            self._asked = 0
-        # From here on they take room.
-        self.unsettled += len(entries)
+        call = subscription.in_flight(source).call()
+        reading = subscription.group.fetch(source, count)
+        entries = await self._read(subscription, source, count, subscription.wakes, call, reading)
         return subscription, source, entries
 
-    async def _fetched(self, subscription: Subscription, source: Source, count: int) -> "_Pairs":
-        """What is new of a stream; nothing where it cannot be had now, and then its trigger says why."""
-        wakes = subscription.wakes
+    async def _read(
+        self,
+        subscription: Subscription,
+        source: Source,
+        count: int,
+        wakes: int,
+        call: Call,
+        reading: "Awaitable[_Pairs]",
+    ) -> "_Pairs":
+        """What the call brings that asked for so many, at a time when the subscription had that many wakes; nothing
+        where it cannot be had now, and then its trigger says why. From then on it takes room."""
+        try:
+            entries = await self._read_new(subscription, source, count, wakes, call, reading)
+        finally:
+            self._expected -= count
+        self.unsettled += len(entries)
+        return entries
+
+    async def _read_new(
+        self,
+        subscription: Subscription,
+        source: Source,
+        count: int,
+        wakes: int,
+        call: Call,
+        reading: "Awaitable[_Pairs]",
+    ) -> "_Pairs":
         flight = subscription.in_flight(source)
         try:
-            with flight.call():
-                entries = await subscription.group.fetch(source, count)
-                got = len(entries)
-                entries = self._new_here(flight, entries)
+            with call:
+                fetched = await reading
+                entries = self._new_here(flight, fetched)
                 flight.took(entries)
         except GroupGone:
             await self.recreate(subscription)
+            self.wake(subscription, source)
             return []
         except BrokerUnavailable as error:
             self.blocked(subscription, FETCHING, str(error))
             await self._clock.sleep(later(self._tries, self._random()))
             self._tries += 1
+            self.wake(subscription, source)
             return []
         except BrokerError as error:
             # One bad key is left out until the next sweep wakes it; the rest goes on.
             self.blocked(subscription, FETCHING, str(error))
-            subscription.hot.discard(source)
+            self._cool(subscription, source)
             return []
         self._tries = 0
         self.blocked(subscription, FETCHING, None)
-        if got < count and subscription.wakes == wakes:
-            subscription.hot.discard(source)
+        if len(fetched) < count and subscription.wakes == wakes:
+            self._cool(subscription, source)
+        else:
+            self._heat(subscription, source)
+        if fetched:
+            subscription.newest[source] = fetched[-1][0]
         self._turn += 1
         subscription.served[source] = self._turn
         return entries
@@ -378,10 +450,13 @@ class Dispatcher:
             )
 
     async def _accept(self, subscription: Subscription, source: Source, entries: "_Pairs") -> None:
-        self._listener.tell(Delivered(self.trigger.name, len(entries)))
         if source is Source.TOPIC:
             subscription.settlers[source].delivered(entries[-1][0])
         taken = await self._intake.read(subscription, source, entries)
+        for part in taken.held:
+            self._submit(part)
+        # What runs already does not wait for the rest.
+        self._listener.tell(Delivered(self.trigger.name, len(entries)))
         if taken.dropped:
             self._drop(subscription, source, taken.dropped)
         if taken.filtered:
@@ -391,8 +466,6 @@ class Dispatcher:
             subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters, happenings=told))
         for skipped in taken.reported:
             self._skip(subscription, source, skipped)
-        for part in taken.held:
-            self._submit(part)
 
     def _submit(self, held: HeldEntries | list[Held]) -> None:
         # The state may have changed while entries were on their way.

@@ -16,7 +16,7 @@ from evfn.services.subscription import Subscription
 SWEEP = timedelta(seconds=5)
 EVERY_SWEEP = 12
 """Every so many sweeps all groups are looked at."""
-AT_ONCE = 100
+AT_ONCE = 50
 """How many groups one round trip looks at."""
 
 
@@ -48,8 +48,11 @@ class ForeignTrims:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        # Not at the same moment as the other sweeps of an instance: each holds events up for a little.
+        pause = SWEEP * 0.7
         while True:
-            await self._clock.sleep(SWEEP)
+            await self._clock.sleep(pause)
+            pause = SWEEP
             await self.run_once()
 
     async def run_once(self) -> None:

@@ -1,9 +1,32 @@
 """The ids an instance holds of one stream: fetched, queued, running, held back, or settled without an answer yet."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import repeat
+
+DOUBTFUL_LOOKS = 6
+"""A call without an answer may be carried out late, where the server hung."""
+
+
+class Call:
+    """Under way from its making to the end of its `with` block. One that ends without an answer leaves a doubt."""
+
+    def __init__(self, flight: "InFlight") -> None:
+        self._flight = flight
+        flight.calls.add(self)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
+            self._flight.doubtful = DOUBTFUL_LOOKS
+        self._flight.calls.discard(self)
+
+    def abandon(self) -> None:
+        """Nobody waits for its answer any more."""
+        self._flight.doubtful = DOUBTFUL_LOOKS
+        self._flight.calls.discard(self)
 
 
 class InFlight:
@@ -18,23 +41,14 @@ class InFlight:
     def __init__(self) -> None:
         self.ids: dict[bytes, list[bytes] | None] = {}
         self.unsure: set[bytes] = set()
-        self.calls: set[object] = set()
+        self.calls: set[Call] = set()
         self.restored: set[bytes] = set()
         self.settled_again: set[bytes] = set()
         self.doubtful = 0
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """A fetch or claim, until its ids are in the table. One without an answer leaves a doubt."""
-        call = object()
-        self.calls.add(call)
-        try:
-            yield
-        except BaseException:
-            self.doubtful = DOUBTFUL_LOOKS
-            raise
-        finally:
-            self.calls.discard(call)
+    def call(self) -> "Call":
+        """A fetch or claim is under way; the block it is for ends when its ids are in the table."""
+        return Call(self)
 
     def took(self, entries: Iterable[tuple[bytes, list[bytes] | None]]) -> None:
         """These are held from now on."""
@@ -54,7 +68,3 @@ class InFlight:
             self.settled_again.difference_update(ids)
         if self.unsure:
             self.unsure.difference_update(ids)
-
-
-DOUBTFUL_LOOKS = 6
-"""A call without an answer may be carried out late, where the server hung."""

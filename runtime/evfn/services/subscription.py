@@ -14,7 +14,8 @@ AT_ONCE = 1_000
 class Subscription:
     """A trigger's place on a topic. `hot` sources may hold entries that were not fetched.
 
-    `served` says in which turn each gave something last; `problems` what is wrong now, by what found it.
+    `served` says in which turn each gave something last, `newest` the last id it gave; `problems` what is wrong now, by
+    what found it.
     """
 
     def __init__(self, topic: str, group: Group, settlers: dict[Source, Settler]) -> None:
@@ -23,6 +24,7 @@ class Subscription:
         self.settlers = settlers
         self.hot: set[Source] = set(Source)
         self.served = dict.fromkeys(Source, 0)
+        self.newest = dict.fromkeys(Source, b"0-0")
         self.wakes = 0
         self.problems: dict[object, str] = {}
         self._recreating = asyncio.Lock()

@@ -27,6 +27,7 @@ class Watcher:
         self._armed = asyncio.Event()
         self._looked = False
         watch.on_wake = self._wake
+        watch.on_seen = self._seen
         watch.on_reset = self._reset
 
     def add(self, dispatcher: Dispatcher, subscription: Subscription, newest: Mapping[Source, bytes]) -> None:
@@ -78,10 +79,19 @@ class Watcher:
                         dispatcher.wake(subscription, source)
 
     def _wake(self, key: str) -> None:
-        for dispatcher, subscription, source in self._by_key.get(key, ()):
-            dispatcher.wake(subscription, source)
         # Armed again before the dispatcher's fetch goes out: what is added after that fetch causes another push.
         self._watch.arm(key)
+        for dispatcher, subscription, source in self._by_key.get(key, ()):
+            dispatcher.wake(subscription, source, self._watch.ask)
+
+    def _seen(self, key: str, newest: bytes) -> None:
+        """A sweep found that. It is news only where nobody has fetched up to there: else each sweep would fetch from
+        all that grew since the one before."""
+        behind = [each for each in self._by_key.get(key, ()) if each[1].newest[each[2]] != newest]
+        if behind:
+            self._watch.arm(key)
+        for dispatcher, subscription, source in behind:
+            dispatcher.wake(subscription, source)
 
     def _reset(self) -> None:
         if not self._looked and self._watch.connected:
