@@ -1,6 +1,6 @@
 """Events: what a function gets and what it may return, as stream fields, as CloudEvents JSON and as Python values."""
 
-from evfn.event.entry import Entry, decode, encode
+from evfn.event.entry import Entry, decode, encode, json_body
 from evfn.event.event import HOPS, Event
 from evfn.event.json_data import dump, parse
 from evfn.event.json_format import from_json, to_json
@@ -20,6 +20,7 @@ __all__ = [
     "encode",
     "followed",
     "from_json",
+    "json_body",
     "new_trace",
     "parse",
     "to_json",

@@ -11,7 +11,8 @@ from evfn.trigger import DataMode
 
 _MEDIA_JSON = re.compile(r"(?:application|text)/(?:[\w.+-]+\+)?json|[\w.-]+/[\w.+-]+\+json").fullmatch
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""").search
-_OPENING = frozenset({b"{", b"["})
+OPENING = frozenset({b"{", b"["})
+"""What an object and a list begin with."""
 _AUTO = DataMode.AUTO
 """Looking a member up costs half as much as decoding a small body."""
 
@@ -35,7 +36,7 @@ def body(data: object, content_type: str) -> bytes:
 def read(body: bytes, mode: DataMode) -> Any:
     """A body as `mode` says; AUTO never fails: JSON where it begins and parses as such, else text, else bytes."""
     if mode is _AUTO:
-        if body[:1] in _OPENING:
+        if body[:1] in OPENING:
             try:
                 # What goes wrong here is told from what is no JSON at all by `parse`, which costs a call.
                 return decode_json(body)

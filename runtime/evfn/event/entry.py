@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evfn.errors import InvalidData
-from evfn.event.content import body, charset, decode_text, from_base64, media_mode, read, text_or_bytes
+from evfn.event.content import OPENING, body, charset, decode_text, from_base64, media_mode, read, text_or_bytes
 from evfn.event.event import RESERVED, Event, instant, text, timestamp
 from evfn.event.json_data import dump, parse
 from evfn.trigger import DataMode
@@ -132,6 +132,17 @@ def decode(topic: str, stream_id: str, fields: list[bytes], mode: DataMode) -> E
         if attributes.get(b"datacontenttype") == _JSON and b"data" in attributes:
             return _cloud_event(topic, stream_id, parse(attributes[b"data"]), attributes)
     return Entry(topic, stream_id, fields).event(mode)
+
+
+def json_body(fields: list[bytes]) -> bytes | None:
+    """The body of an entry that is JSON, or a plain one that begins like an object or a list; None where that has to be
+    looked at more closely, or the body is none of these."""
+    if len(fields) == 2 and fields[0] == b"data":
+        return fields[1] if fields[1][:1] in OPENING else None
+    if fields and fields[0] == b"specversion" and _JSON in fields:
+        attributes = dict(zip(fields[::2], fields[1::2], strict=False))
+        return attributes.get(b"data") if attributes.get(b"datacontenttype") == _JSON else None
+    return None
 
 
 def encode(event: Event) -> list[bytes]:

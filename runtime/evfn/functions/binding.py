@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from evfn.errors import LoadError
-from evfn.event import Entry, decode
+from evfn.event import Entry, decode, json_body
 from evfn.functions.annotation import Asks, resolve
 from evfn.functions.context import Context
+from evfn.functions.exact_data import exact_reader
 from evfn.functions.invocation import Invocation
 from evfn.functions.typed_data import reader
 from evfn.trigger import DataMode
@@ -122,8 +124,13 @@ def _context(invocation: Invocation, mode: DataMode, context: Context | None) ->
 
 def _data(annotation: Any, name: str) -> Argument:
     read = reader(annotation, name)
+    exact = exact_reader(annotation)
 
     def data(invocation: Invocation, mode: DataMode, context: Context | None) -> Any:
+        if exact is not None and (body := json_body(invocation.fields)) is not None:
+            # What fits as it stands needs no more.
+            with suppress(ValueError, RecursionError):
+                return exact(body)
         return read(Entry(invocation.topic, invocation.stream_id, invocation.fields), mode)
 
     return data
