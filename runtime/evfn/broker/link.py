@@ -5,7 +5,7 @@ event that costs more than the server does.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -64,6 +64,28 @@ class Link(AbstractConnection):
         """What redis-py makes of a refusal."""
         error: Exception = self._parser.parse_error(text)  # type: ignore[no-untyped-call]
         return error
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """As redis-py's, which waits with `asyncio.wait_for`: before Python 3.12 that may swallow a cancellation."""
+        del check_health  # idle links are looked at when they are taken, see Connection
+        writer = self._writer
+        if writer is None:
+            raise RedisConnectionError("not connected")
+        parts = [command] if isinstance(command, bytes) else [command.encode()] if isinstance(command, str) else command
+        try:
+            writer.writelines(parts)
+            async with asyncio.timeout(self.socket_timeout):
+                await writer.drain()
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"while writing: {error}") from error
+        except BaseException:
+            # Half a command may be out: nothing else can use this socket.
+            await self.disconnect(nowait=True)
+            raise
 
     def take_over(self, buffer: bytearray) -> None:
         """From now on only `ask` is used; `buffer` may be that of other links of this event loop."""
