@@ -266,6 +266,11 @@ class Instance:
             groups = [each.group for dispatcher in self.dispatchers for each in dispatcher.subscriptions.values()]
             found = await Group.consumers_of([(group, Source.TOPIC) for group in groups])
             sharing = {consumer.name for consumers in found for consumer in consumers} & elsewhere
+            # One that has not asked for events yet is no consumer, but says what it serves.
+            ours = {dispatcher.trigger.name for dispatcher in self.dispatchers if dispatcher.trigger.enabled}
+            for name, about in (await self._instances.told()).items():
+                if name in elsewhere and about.project == self._roster.project.name and ours & about.functions.keys():
+                    sharing.add(name)
         if sharing:
             self._warn(
                 f"instances of {self._roster.project.name} elsewhere serve the same triggers"

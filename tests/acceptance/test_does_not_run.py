@@ -222,8 +222,9 @@ def another_instance(box: Sandbox) -> str:
     project(box)
     server = with_server(box)
     with box.running():
-        consumers = ("XINFO", "CONSUMERS", TOPIC, "sandbox/heat-alert")
-        wait_until(lambda: server.command(*consumers) == b"*1", description="it has asked for events")
+        wait_until(
+            lambda: server.command("HLEN", "evfn:instances:about") == b":1", description="it says what it serves"
+        )
         return said(box, "run", "--until-idle", "--state", "elsewhere")
 
 

@@ -279,4 +279,5 @@ class Watch:
         except BrokerError:
             # A script is refused as a whole where this user lacks the right to one of its keys.
             replies = await self._connection.pipeline([("XREVRANGE", key, "+", "-", "COUNT", 1) for key in keys])
-            return [b"" if isinstance(reply, BrokerError) or not reply else reply[0][0] for reply in replies]
+            # What cannot be read is to be tried, so that its trigger says why.
+            return [b"?" if isinstance(reply, BrokerError) else reply[0][0] if reply else b"" for reply in replies]
