@@ -9,6 +9,11 @@ import gc
 from evfn.listener import Happening, Started
 
 
+COLLECT_AFTER = 20_000
+"""So many objects more than were let go of, and the collector looks. A few thousand events are held at a time, each of
+them two lists; at Python's 700 it went through them again and again, and took a tenth of the dispatcher's time."""
+
+
 class LongLived:
     """Listens for the moment at which an instance is built. Only for a process that is the instance's own: all that
     there is by then counts as long-lived."""
@@ -25,4 +30,5 @@ class LongLived:
             gc.unfreeze()
             gc.collect()
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
         self._frozen = True
