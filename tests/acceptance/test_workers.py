@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from sandbox import Sandbox, wait_until
 
 
@@ -234,3 +236,26 @@ def test_a_worker_goes_on_until_its_successor_has_loaded_the_function(sandbox: S
     sandbox.emit("work", *({"n": n} for n in range(60)))
     sandbox.run()
     assert [int(line.split()[0]) for line in sandbox.notes()] == list(range(60))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_is_recycled_though_events_come_one_at_a_time(sandbox: Sandbox, workers: int) -> None:
+    """Each event is there only when the one before is settled: nothing ever waits, and still no process serves on."""
+    sandbox.manifest(
+        f"chain: {{topic: work, function: 'chain:run', emits: work, workers: {{max: {workers}, recycle_after: 3}}}}"
+    )
+    sandbox.function(
+        "chain",
+        """
+        import time
+
+        def run(event):
+            note(f"{event.data['n']} {os.getpid()}")
+            time.sleep(0.02)
+            return {"n": event.data["n"] + 1} if event.data["n"] < 24 else None
+        """,
+    )
+    sandbox.emit("work", {"n": 0})
+    sandbox.run()
+    assert [int(line.split()[0]) for line in sandbox.notes()] == list(range(25))
+    assert len({line.split()[1] for line in sandbox.notes()}) > 2
