@@ -46,7 +46,7 @@ from evfn.workers.protocol import (
     SucceededReply,
     Work,
     WorkEntries,
-    unpack_reply,
+    unpack_record,
 )
 from evfn.workers.waiting import Waiting
 
@@ -84,7 +84,6 @@ class Member:
         self._frames: dict[int, Frame] = {}
         self._regions = deque(range(0, slots, SLOTS_PER_FRAME))
         self._numbers = count(1)
-        self._forms: list[EmitForm] = []
         self._served = 0
         self._asked = asked
         self.spent = False
@@ -108,6 +107,7 @@ class Member:
         """Whether another frame may be handed over."""
         return (
             self.loaded
+            and not self.worker.ended
             and not self.retiring
             and not self._alone
             and self._ending_others is None
@@ -203,10 +203,6 @@ class Member:
         match message:
             case FrameDone(number, busy_ns):
                 self._frame_done(number, busy_ns)
-            case Form(topic, fields):
-                self._forms.append(EmitForm(topic, fields))
-            case FormedReply(slot, form, own):
-                self._replied(slot, Succeeded((FormedEmit(self._forms[form], own),)))
             case SucceededReply(slot, emits, unemitted):
                 outcome: Outcome = Succeeded(tuple(Emit(e.topic, tuple(e.fields)) for e in emits), unemitted)
                 self._replied(slot, outcome)
@@ -278,22 +274,31 @@ class Member:
 
     def _hear(self, frame: Frame, took: timedelta | None) -> None:
         """Take in what the worker has said of the frame's events by now."""
+        try:
+            records = list(map(unpack_record, frame.arena.read()))
+        except ValueError:
+            # What wrote over this may have written over anything.
+            self.worker.kill()
+            return
         formed: dict[int, list[FormedReply]] = defaultdict(list)
-        for record in frame.arena.read():
-            reply = unpack_reply(record)
-            if isinstance(reply, FormedReply):
-                formed[reply.form].append(reply)
+        for record in records:
+            if isinstance(record, FormedReply):
+                formed[record.form].append(record)
+            elif isinstance(record, Form):
+                frame.forms.append(EmitForm(record.topic, record.fields))
             else:
-                self._message(reply)
+                self._message(record)
         for number, replies in formed.items():
-            if frame.entries is None or len(replies) < TOGETHER:
-                for reply in replies:
-                    self._message(reply)
-                continue
-            new = [reply for reply in replies if frame.account(reply.slot)]
+            self._emitted(frame, frame.forms[number], replies, took)
+
+    def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
+        if frame.entries is None or len(replies) < TOGETHER:
+            for reply in replies:
+                self._replied(reply.slot, Succeeded((FormedEmit(form, reply.own),)))
+        elif new := [reply for reply in replies if frame.account(reply.slot)]:
             self.held -= len(new)
             entries = frame.entries.only([reply.slot - frame.first for reply in new])
-            self._pool.owner.emitted(self._forms[number], entries, [reply.own for reply in new], took)
+            self._pool.owner.emitted(form, entries, [reply.own for reply in new], took)
             self._pool.accounted(len(new))
 
     def _pace_before(self, frame: Frame) -> timedelta | None:
@@ -397,7 +402,8 @@ class Member:
                 delivery = frame.take(slot)
                 if delivery is None:
                     continue
-                if state is Status.RUNNING:
+                # An answer that cannot be read is none.
+                if state in (Status.RUNNING, Status.REPLIED):
                     ran.append((slot, delivery))
                 else:
                     unbegun.append(delivery)
