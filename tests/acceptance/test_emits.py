@@ -86,11 +86,11 @@ def test_emits_of_every_kind_from_one_backlog(sandbox: Sandbox) -> None:
     sandbox.run(expect=3)
     done, other = stored(sandbox, "done"), stored(sandbox, "other")
     expected = Counter(n for n in range(500) if n % 40 not in (2, 3, 4)) + Counter(range(1, 500, 40))
-    assert Counter(each["n"] for each in done) == expected
+    assert [each["n"] for each in done] == sorted(expected.elements())
     large = {n for n in range(500) if 20 <= n % 100 < 30 and n % 40 not in (1, 2, 3, 4)}
     assert {each["n"] for each in done if "text" in each} == large
     assert all(len(each["text"]) == 65_536 for each in done if "text" in each)
-    assert Counter(each["n"] for each in other) == Counter(range(2, 500, 40))
+    assert [each["n"] for each in other] == list(range(2, 500, 40))
     assert sorted(letter["event"]["data"]["n"] for letter in sandbox.dead("emits")) == list(range(3, 500, 40))
     status = sandbox.status("emits")
     assert (status["succeeded"], status["emitted"], status["pending"]) == (
@@ -98,4 +98,4 @@ def test_emits_of_every_kind_from_one_backlog(sandbox: Sandbox) -> None:
         len(done) + len(other),
         0,
     )
-    assert len(set(sandbox.notes())) > 2
+    assert len(set(sandbox.notes())) > 1

@@ -148,8 +148,14 @@ class Settler:
 
     def _next_batch(self) -> Iterator[Settling]:
         size = 0
+        emits = False
         while self._waiting and (size == 0 or size + len(self._waiting[0]) <= BATCH):
-            size += len(self._waiting[0])
+            settling = self._waiting[0]
+            if emits and settling.emitting:
+                # Of one batch these are written first; emits keep their order.
+                return
+            emits = emits or any(entry.emits for entry in settling.entries)
+            size += len(settling)
             yield self._waiting.popleft()
 
     async def _settle_batch(self, batch: list[Settling]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections import defaultdict, deque
+from collections import deque
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ from evfn.workers.protocol import (
     Output,
     Ready,
     RejectedReply,
+    Reply,
     Stop,
     SucceededReply,
     Work,
@@ -203,14 +204,11 @@ class Member:
         match message:
             case FrameDone(number, busy_ns):
                 self._frame_done(number, busy_ns)
-            case SucceededReply(slot, emits, unemitted):
-                outcome: Outcome = Succeeded(tuple(Emit(e.topic, tuple(e.fields)) for e in emits), unemitted)
-                self._replied(slot, outcome)
-            case FailedReply(slot, failure, retry_after_ms):
-                after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
-                self._replied(slot, Failed(_failure(failure), after))
-            case RejectedReply(slot, reason, failure):
-                self._replied(slot, Rejected(reason, _failure(failure)))
+            case SucceededReply() | FailedReply() | RejectedReply():
+                if (frame := self._frame_of(message.slot)) is not None:
+                    # What stands in shared memory came before it, and emits keep their order.
+                    self._hear(frame, self._pace_before(frame))
+                self._replied(message.slot, _outcome(message))
             case Output(slot, stream, text):
                 self._pool.owner.output(self._delivery(slot), stream, text)
             case Imported(modules):
@@ -271,6 +269,9 @@ class Member:
         for frame in list(self._frames.values()):
             self._hear(frame, self._pace_before(frame))
             self._done(frame, self._pace_before(frame))
+            if next(frame.left(self.worker.ledger), None) is not None and not self._pool.is_async:
+                # Of this one more is to come, before what has been said of the next.
+                return
 
     def _hear(self, frame: Frame, took: timedelta | None) -> None:
         """Take in what the worker has said of the frame's events by now."""
@@ -280,16 +281,28 @@ class Member:
             # What wrote over this may have written over anything.
             self.worker.kill()
             return
-        formed: dict[int, list[FormedReply]] = defaultdict(list)
+        # Emits of one topic keep their order; those of one form in a row are settled together.
+        formed: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
         for record in records:
             if isinstance(record, FormedReply):
-                formed[record.form].append(record)
+                form = frame.forms[record.form]
+                before, replies = formed.get(form.topic, (None, []))
+                if before is form:
+                    replies.append(record)
+                    continue
+                if before is not None:
+                    self._emitted(frame, before, replies, took)
+                formed[form.topic] = (form, [record])
             elif isinstance(record, Form):
                 frame.forms.append(EmitForm(record.topic, record.fields))
             else:
-                self._message(record)
-        for number, replies in formed.items():
-            self._emitted(frame, frame.forms[number], replies, took)
+                if isinstance(record, SucceededReply):
+                    for form, replies in formed.values():
+                        self._emitted(frame, form, replies, took)
+                    formed.clear()
+                self._replied(record.slot, _outcome(record))
+        for form, replies in formed.values():
+            self._emitted(frame, form, replies, took)
 
     def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
         if frame.entries is None or len(replies) < TOGETHER:
@@ -454,6 +467,17 @@ def _work(frame: Frame, deliveries: Deliveries) -> Work | WorkEntries:
             for slot, d in enumerate(deliveries, frame.first)
         ],
     )
+
+
+def _outcome(reply: Reply) -> Outcome:
+    match reply:
+        case SucceededReply(_, emits, unemitted):
+            return Succeeded(tuple(Emit(emit.topic, tuple(emit.fields)) for emit in emits), unemitted)
+        case FailedReply(_, failure, retry_after_ms):
+            after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
+            return Failed(_failure(failure), after)
+        case RejectedReply(_, reason, failure):
+            return Rejected(reason, _failure(failure))
 
 
 def _failure(data: FailureData) -> Failure:
