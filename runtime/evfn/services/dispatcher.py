@@ -293,6 +293,9 @@ class Dispatcher:
         if not places:
             return None
         subscription, source = places[0]
+        # Its turn is over whatever comes of it: one that cannot be had keeps no other waiting.
+        self._turn += 1
+        subscription.served[source] = self._turn
         self._asked = min(self.room, FETCH)
         return asyncio.create_task(self._fetch(subscription, source, self._asked))
 
@@ -344,8 +347,6 @@ class Dispatcher:
         self.blocked(subscription, FETCHING, None)
         if got < count and subscription.wakes == wakes:
             subscription.hot.discard(source)
-        self._turn += 1
-        subscription.served[source] = self._turn
         return entries
 
     def _new_here(self, flight: InFlight, entries: "_Pairs") -> "_Pairs":
