@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from sandbox import Sandbox
+from sandbox import Sandbox, wait_until
 
 EVERY = 10_000
 
@@ -99,3 +99,36 @@ def test_emits_of_every_kind_from_one_backlog(sandbox: Sandbox) -> None:
         0,
     )
     assert len(set(sandbox.notes())) > 1
+
+
+def test_an_instance_that_dies_in_the_middle_of_its_emits_loses_and_doubles_none(sandbox: Sandbox) -> None:
+    """What had run and was not settled runs again, and all of it is stored once."""
+    sandbox.manifest(
+        "emits: {topic: work, function: 'emits:run', emits: done, start: earliest, workers: {max: 1}}",
+    )
+    sandbox.function(
+        "emits",
+        """
+        import signal
+
+        def run(event):
+            n = event.data["n"]
+            if n in (300, 650) and str(n) not in open(os.environ["JOURNAL"]).read().split():
+                note(n)
+                with open(f"/proc/{os.getppid()}/stat") as stat:
+                    dispatcher = int(stat.read().rpartition(")")[2].split()[1])
+                os.kill(dispatcher, signal.SIGKILL)
+                signal.pause()
+            return {"n": n}
+        """,
+    )
+    sandbox.journal.touch()
+    sandbox.emit("work", *({"n": n} for n in range(1000)))
+    for _ in range(2):
+        sandbox.run(expect=-9)
+        wait_until(lambda: not sandbox.processes(), description="everything ended with it")
+    sandbox.run()
+    assert sandbox.notes() == ["300", "650"]
+    assert sorted(each["n"] for each in stored(sandbox, "done")) == list(range(1000))
+    status = sandbox.status("emits")
+    assert (status["succeeded"], status["emitted"], status["pending"]) == (1000, 1000, 0)
