@@ -227,6 +227,25 @@ async def test_a_retry_is_due_by_the_servers_clock(connection: Connection, group
     assert 25_000 < promotion.next_due_ms - promotion.now_ms <= 30_000
 
 
+async def test_a_retry_after_the_clock_was_set_back_hides_that_from_nobody(
+    connection: Connection, group: Group, keys: Keys
+) -> None:
+    """What was to be due by the clock as it was goes back with it, though another retry is stored in between."""
+    ids = await deliver(connection, group, 3)
+    await group.settle(Source.TOPIC, Batch(entries=[retry(ids[0])]))
+    waiting, stats = keys.retry(group.topic, group.group), keys.stats(group.topic, group.group)
+    ahead_ms = 7_200_000
+    # As if the clock had been two hours fast until now.
+    await connection.call("ZINCRBY", waiting, ahead_ms, (await connection.call("ZRANGE", waiting, 0, 0))[0])
+    await connection.call("HINCRBY", stats, "clock", ahead_ms)
+    soon_ms = int(connection.clock.now().timestamp() * 1000) + 60_000
+    await group.settle(Source.TOPIC, Batch(entries=[retry(ids[1]), retry(ids[2], soon_ms)]))
+    promotion = await group.promote(10)
+    assert promotion.moved == 2
+    assert promotion.next_due_ms is not None
+    assert 50_000 < promotion.next_due_ms - promotion.now_ms <= 60_000
+
+
 @pytest.mark.parametrize("kind", ["emit", "retry", "bodies", "dead", "topics"])
 async def test_a_key_of_another_type_blocks_only_those_that_need_it(
     connection: Connection, group: Group, keys: Keys, kind: str
