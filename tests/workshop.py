@@ -37,7 +37,7 @@ from evfn.workers.protocol import (
     Work,
     WorkerConfig,
     encode,
-    unpack_reply,
+    unpack_record,
 )
 
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -83,6 +83,7 @@ class Worker:
             self.ledger.mark(slot, Status.WAITING)
         self.arena = self.ledger.arena(first)
         self.arena.clear()
+        self.forms.clear()
         invocations = [
             Invocation(slot, topic, f"{slot + 1}-0", attempt, f"inv-{slot}", entry)
             for slot, entry in enumerate(fields, first)
@@ -123,9 +124,6 @@ class Worker:
             except ConnectionResetError:
                 chunk = b""
             for message in self.reader.feed(chunk):
-                if isinstance(message, Form):
-                    self.forms.append(EmitForm(message.topic, message.fields))
-                    continue
                 if isinstance(message, FrameDone):
                     self.said.extend(self.heard())
                 self.said.append(message)
@@ -134,13 +132,15 @@ class Worker:
     def heard(self) -> list[Message]:
         """What stands in the arena of the last frame, emits with all their fields."""
         replies: list[Message] = []
-        for reply in map(unpack_reply, self.arena.read()):
-            if isinstance(reply, FormedReply):
-                form = self.forms[reply.form]
-                emit = EmitData(form.topic, list(form.filled(reply.own)))
-                replies.append(SucceededReply(reply.slot, [emit], False))
+        for record in map(unpack_record, self.arena.read()):
+            if isinstance(record, Form):
+                self.forms.append(EmitForm(record.topic, record.fields))
+            elif isinstance(record, FormedReply):
+                form = self.forms[record.form]
+                emit = EmitData(form.topic, list(form.filled(record.own)))
+                replies.append(SucceededReply(record.slot, [emit], False))
             else:
-                replies.append(reply)
+                replies.append(record)
         return replies
 
     def lines(self, slot: int = 0) -> list[tuple[str, str]]:

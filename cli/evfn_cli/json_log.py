@@ -70,8 +70,9 @@ class JsonLog:
                 self.say("started", project=project, instance=instance, server=server, version=version("evfn"))
                 for each in watched:
                     self.say("watching", **_described(each))
-            case SucceededMany(trigger, count):
+            case SucceededMany(trigger, count, emitted=emitted):
                 self._succeeded[trigger] += count
+                self._emitted[trigger] += emitted
             case Invoked():
                 self._invoked(happening)
             case Captured(trigger, invocation_id, stream, text):

@@ -8,7 +8,6 @@ import gc
 
 from evfn.listener import Happening, Started
 
-
 COLLECT_AFTER = 20_000
 """So many objects more than were let go of, and the collector looks. A few thousand events are held at a time, each of
 them two lists; at Python's 700 it went through them again and again, and took a tenth of the dispatcher's time."""

@@ -133,3 +133,22 @@ def test_search_among_very_many_keys_is_said_to_be_slow(remote: Sandbox, server:
     remote.manifest(MANIFEST.replace("topic: work", 'topic: "work.*"'))
     done = remote.run()
     assert "100,000 keys" in done.stdout + done.stderr
+
+
+def test_a_group_that_cannot_be_made_again_keeps_no_other_topic_waiting(remote: Sandbox, server: RealServer) -> None:
+    """One trigger on two topics: the rights to mend one of them are missing, and the other's events run."""
+    remote.manifest(MANIFEST.replace("topic: work", "topic: 'work.*'"))
+    remote.emit("work.a", {"n": 0})
+    remote.emit("work.b", {"n": 1})
+    server.command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all")
+    remote.environment["EVFN_REDIS_URL"] = f"unix://limited:pw@{server.path}"
+    with remote.running():
+        wait_until(lambda: len(remote.notes()) == 2, description="both topics are served")
+        server.command("ACL", "SETUSER", "limited", "-xgroup")
+        server.command("XGROUP", "DESTROY", "work.a", "sandbox/any")
+        remote.environment["EVFN_REDIS_URL"] = server.url
+        remote.emit("work.a", {"n": 2})
+        remote.emit("work.b", {"n": 3})
+        wait_until(lambda: "3" in remote.notes(), description="the other topic is served")
+        server.command("ACL", "SETUSER", "limited", "+xgroup")
+        wait_until(lambda: "2" in remote.notes(), description="its group is made again")

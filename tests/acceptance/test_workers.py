@@ -5,6 +5,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from sandbox import Sandbox, wait_until
 
 
@@ -289,3 +291,26 @@ def test_f15_a_killed_instance_leaves_no_loaded_template(sandbox: Sandbox) -> No
         process.wait()
         wait_until(lambda: not sandbox.processes(), description="nothing is left")
     assert not any(Path(f"/proc/{pid}").exists() for pid in sandbox.notes())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_is_recycled_though_events_come_one_at_a_time(sandbox: Sandbox, workers: int) -> None:
+    """Each event is there only when the one before is settled: nothing ever waits, and still no process serves on."""
+    sandbox.manifest(
+        f"chain: {{topic: work, function: 'chain:run', emits: work, workers: {{max: {workers}, recycle_after: 3}}}}"
+    )
+    sandbox.function(
+        "chain",
+        """
+        import time
+
+        def run(event):
+            note(f"{event.data['n']} {os.getpid()}")
+            time.sleep(0.02)
+            return {"n": event.data["n"] + 1} if event.data["n"] < 24 else None
+        """,
+    )
+    sandbox.emit("work", {"n": 0})
+    sandbox.run()
+    assert [int(line.split()[0]) for line in sandbox.notes()] == list(range(25))
+    assert len({line.split()[1] for line in sandbox.notes()}) > 2

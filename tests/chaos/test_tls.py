@@ -83,6 +83,16 @@ async def test_tls_works_with_both_connections(secured: Secured) -> None:
     await connection.close()
 
 
+async def test_large_replies_come_whole_through_tls(secured: Secured) -> None:
+    """Far more than one record of TLS, one alone and many in a row, byte for byte."""
+    connection = await Connection.open(secured.url(), clock=SystemClock())
+    big = bytes(range(256)) * 4_000
+    assert await connection.call("SET", "big", big) == b"OK"
+    assert await connection.call("GET", "big") == big
+    assert await connection.pipeline([("GET", "big"), ("ECHO", "between")] * 3) == [big, b"between"] * 3
+    await connection.close()
+
+
 async def test_what_is_wrong_with_tls_is_named(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown authority, another host's name, no certificate of one's own, TLS left out or asked of a plain
     server: each names the server, and what it is where that can be told."""

@@ -1,6 +1,7 @@
 """The connection: what went wrong in one line, what may pass later and what will not, nothing sent twice."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -82,6 +83,35 @@ async def test_a_cancelled_call_leaves_no_reply_behind(server: RealServer, conne
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     assert await connection.call("ECHO", "mine") == b"mine"
+
+
+async def test_a_lost_pipeline_is_told_once(own_server: RealServer) -> None:
+    """To whoever called; the loop has nothing more to say of the other replies, cancelled or lost."""
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    connection = await open_to(own_server.url)
+    cancelled = asyncio.create_task(connection.pipeline([("BLPOP", "nothing", 0), ("PING",), ("PING",)]))
+    lost = asyncio.create_task(connection.pipeline([("BLPOP", "nothing", 0), ("PING",), ("PING",)]))
+    await wait_until(lambda: b"blocked_clients:2" in _info(own_server), "both are under way")
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    own_server.stop()
+    with pytest.raises(ReplyLost):
+        await lost
+    await connection.close()
+    del cancelled, lost
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not complaints
+
+
+async def test_each_reply_of_a_pipeline_may_take_its_time(server: RealServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers goes on being waited for, however many answers there are."""
+    monkeypatch.setattr(link, "REPLY_SECONDS", 0.6)
+    patient = await open_to(server.url)
+    naps = [("BLPOP", "nothing", "0.25")] * 3
+    assert await patient.pipeline(naps) == [None] * 3
+    await patient.close()
 
 
 async def test_a_call_can_be_cancelled_at_any_instant(server: RealServer) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from evfn.broker.connection import Connection
-from evfn.broker.group import Batch, Group, Settled, Source
+from evfn.broker.group import Batch, Emitting, Group, Settled, Source
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerError
+from evfn.listener import Filtered, Happening
+from evfn.outcome import EmitForm
 from evfn.services.settler import Settler, Settling
 from evfn.services.subscription import Subscription
 
@@ -21,10 +23,11 @@ class Told:
 
     settled: int = 0
     problems: list[str | None] = field(default_factory=list)
+    happenings: list[Happening] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def settles(self, count: int, happenings: object) -> None:
-        del happenings
+    def settles(self, count: int, happenings: list[Happening]) -> None:
+        self.happenings += happenings
         self.settled += count
         if count:
             self.done.set()
@@ -109,3 +112,36 @@ async def test_what_was_settled_since_its_group_was_made_again_stays_settled(
     assert (await group.settle(Source.TOPIC, Batch(acks=[entries[0][0]]))).acked == 1
     await subscription.recreate()
     assert (await group.status()).pending == 0
+
+
+async def test_what_a_stream_did_not_take_is_held_and_the_rest_of_it_is_done(
+    connection: Connection, keys: Keys, group: Group
+) -> None:
+    """Emits that were settled together and taken in part: each is stored once, and nothing is missed."""
+
+    async def on_gone() -> None:
+        raise AssertionError("the group is there")
+
+    for number in range(4):
+        await connection.call("XADD", keys.topic("orders.new"), "*", "n", number)
+    entries = await group.fetch(Source.TOPIC, 4)
+    # Two more fit.
+    await connection.call("XADD", keys.topic("full"), "18446744073709551615-18446744073709551613", "n", "before")
+    told = Told()
+    tried = settler(group, told, on_gone)
+    tried.in_flight.took(entries)
+    form = EmitForm("full", (b"n", None))
+    pairs = [(entry, (fields[1],)) for entry, fields in entries if fields is not None]
+    tried.settle(Settling(emitting=[Emitting(form, {"succeeded": 1}, pairs)], happenings=[Filtered("all", 4, 0)]))
+    await asyncio.wait_for(told.done.wait(), 10)
+    assert (told.settled, told.happenings) == (2, [])
+    assert [entry for entry, _ in await group.pending(Source.TOPIC)] == [entry for entry, _ in entries[2:]]
+    told.done.clear()
+    await connection.call("DEL", keys.topic("full"))
+    await asyncio.wait_for(told.done.wait(), 10)
+    stored = [fields for _, fields in await connection.call("XRANGE", keys.topic("full"), "-", "+")]
+    assert stored == [[b"n", b"2"], [b"n", b"3"]]
+    assert (told.settled, told.happenings) == (4, [Filtered("all", 4, 0)])
+    assert (await group.status()).counters == {"succeeded": 4}
+    assert not tried.in_flight.ids
+    tried.stop()

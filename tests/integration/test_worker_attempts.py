@@ -67,6 +67,57 @@ def test_emits_keep_their_order_over_context_and_return(workshop: Workshop) -> N
     ]  # fmt: skip
 
 
+def test_what_a_frame_has_said_can_be_read_at_any_instant(workshop: Workshop) -> None:
+    """Emits stand in shared memory with all that is needed to read them, whatever still waits in the socket."""
+    worker = workshop.fork("ok", "ok:tells")
+    for first in (0, 3):
+        worker.hand_over(plain({"n": 1}), plain({"fails": "no"}), plain({"n": 2}), first=first)
+        worker.wait_for(FrameDone, lambda done, number=1 + first // 3: done.frame == number)
+    before = len(worker.said)
+    worker.hand_over(plain({"n": 3}), plain({"fails": "no"}), plain({"n": 4}), plain({"waits": True}))
+    worker.wait_until_running(3)
+    heard = worker.heard()
+    assert [(type(reply), reply.slot) for reply in heard if isinstance(reply, SucceededReply | FailedReply)] == [
+        (SucceededReply, 0), (FailedReply, 1), (SucceededReply, 2),
+    ]  # fmt: skip
+    assert [data(reply.emits[0]) for reply in heard if isinstance(reply, SucceededReply)] == [{"n": 3}, {"n": 4}]
+    assert len(worker.said) == before
+
+
+def test_what_an_event_printed_comes_before_its_reply(workshop: Workshop) -> None:
+    """A dead letter has its log: a reply is not to be found where it may be read before what was printed."""
+    worker = workshop.fork("ok", "ok:tells")
+    worker.hand_over(
+        plain({"n": 1}), plain({"prints": "one"}), plain({"prints": "two", "fails": "no"}), plain({"n": 2}),
+        plain({"waits": True}),
+    )  # fmt: skip
+    worker.wait_until_running(4)
+    assert [reply.slot for reply in worker.heard() if isinstance(reply, SucceededReply)] == [0]
+    worker.wait_for(SucceededReply, lambda reply: reply.slot == 3)
+    told = [said for said in worker.said if isinstance(said, Output | SucceededReply | FailedReply)]
+    assert [(type(said), said.slot) for said in told] == [
+        (Output, 1), (SucceededReply, 1), (Output, 2), (FailedReply, 2), (SucceededReply, 3),
+    ]  # fmt: skip
+
+
+def test_what_does_not_fit_into_shared_memory_comes_over_the_socket(workshop: Workshop) -> None:
+    """Emits of a frame that hold more than there is room for: all of them, each once, in their order."""
+    worker = workshop.fork("ok", "ok:tells")
+    sizes = [64 * 1024] * 6 + [10] * 3 + [400 * 1024, 10]
+    said = worker.run(*[plain({"text": "x" * size}) for size in sizes])
+    replies = [message for message in said if isinstance(message, SucceededReply)]
+    by_socket = [reply for reply in replies if reply.slot >= 3]
+    assert len(by_socket) == len(sizes) - 3
+    # What is heard of shared memory at the frame's end came first.
+    in_order = [*(reply for reply in replies if reply.slot < 3), *by_socket]
+    assert [(reply.slot, len(data(reply.emits[0])["text"])) for reply in in_order] == list(enumerate(sizes))
+    assert {worker.ledger.status(slot) for slot in range(len(sizes))} == {Status.REPLIED}
+    # And with a form that does not fit any more: the room is taken by what has none.
+    said = worker.run(*[plain({"fails": "x" * 60_000})] * 5, plain({"n": 1}))
+    assert data(only(said, SucceededReply).emits[0]) == {"n": 1}
+    assert len([message for message in said if isinstance(message, FailedReply)]) == 5
+
+
 def test_generators_and_coroutines_behind_plain_functions(workshop: Workshop) -> None:
     """What the call returns decides, not how the function was written."""
     worker = workshop.fork("generator", "generator:three")

@@ -109,9 +109,10 @@ def test_a_dispatcher_that_is_gone_ends_the_worker(workshop: Workshop) -> None:
     assert worker.template.wait_for_exit(worker.number) == 97
 
 
-def test_a_function_that_forks_returns_once(workshop: Workshop) -> None:
-    """The child that comes back from the call exits; the event is its parent's."""
-    worker = workshop.fork("forks", "forks")
+@pytest.mark.parametrize("function", ["forks", "forks:by_libc"])
+def test_a_function_that_forks_returns_once(workshop: Workshop, function: str) -> None:
+    """The child that comes back from the call exits, however it was forked; the event is its parent's."""
+    worker = workshop.fork("forks", function)
     said = worker.run(plain({}), plain({}))
     replies = [message for message in said if isinstance(message, SucceededReply)]
     assert [msgspec.json.decode(reply.emits[0].fields[-1]) for reply in replies] == [{"pid": True}] * 2

@@ -153,7 +153,7 @@ def test_plain_successes_are_one_line_a_period() -> None:
     """Per trigger, also those that emitted; none where nothing happened; at the end of the instance at the latest."""
     told = Told()
     one = invoked(Succeeded((Emit("a", ()),)), Ack((Emit("a", ()),)))
-    assert told.tell(one, SucceededMany("notify", 1_000), SucceededMany("heat", 2)) == []
+    assert told.tell(one, SucceededMany("notify", 1_000), SucceededMany("heat", 2, emitted=2)) == []
     told.now = PERIOD_SECONDS / 2
     told.log.tick()
     assert told.lines() == []
@@ -161,7 +161,7 @@ def test_plain_successes_are_one_line_a_period() -> None:
     told.log.tick()
     assert told.lines() == [
         {"event": "succeeded", "trigger": "notify", "count": 1_001, "emitted": 1, "seconds": 10.0},
-        {"event": "succeeded", "trigger": "heat", "count": 2, "emitted": 0, "seconds": 10.0},
+        {"event": "succeeded", "trigger": "heat", "count": 2, "emitted": 2, "seconds": 10.0},
     ]
     told.now = 3 * PERIOD_SECONDS
     told.raw.clear()

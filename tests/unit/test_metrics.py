@@ -83,9 +83,10 @@ def test_series_come_and_go_with_the_manifest() -> None:
     """A new trigger has its series at zero at once; one that is gone has none, whatever is still told of it."""
     metrics = Metrics(Project("shop", (Trigger("old", ("orders",), "shop:run"),)), "redis://127.0.0.1:1")
     metrics.tell(Started("shop", "i", "redis://", (Watched("old", ("orders",), "shop:run"),)))
-    metrics.tell(SucceededMany("old", 3, timedelta(seconds=1)))
+    metrics.tell(SucceededMany("old", 3, timedelta(seconds=1), emitted=3))
     before = samples(metrics)
     assert before["evfn_attempts_total", "old/succeeded"] == 3
+    assert before["evfn_events_emitted_total", "old"] == 3
     assert before["evfn_server_up", ""] == 0
     metrics.tell(TriggersChanged((Watched("new", ("orders",), "shop:run"),), ("old",)))
     metrics.tell(SucceededMany("old", 3))

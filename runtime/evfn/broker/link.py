@@ -103,19 +103,31 @@ class Link(AbstractConnection):
         """Send so many commands and wait for their replies, among which errors stand as values.
 
         Calls may overlap; they are answered in their order. Raises redis-py's errors where the link breaks or the
-        server is silent; then, and where the call is cancelled, the link is of no more use.
+        server is silent: each reply has `socket_timeout` to come. Then, and where the call is cancelled, the link is of
+        no more use.
         """
-        replies = self._replies
-        if replies is None or self._writer is None:
+        replies, writer = self._replies, self._writer
+        if replies is None or writer is None:
             raise RedisConnectionError("not connected")
+        result: list[Any] = []
         try:
-            async with asyncio.timeout(self.socket_timeout):
+            async with asyncio.timeout(self.socket_timeout) as limit:
                 await replies.drained()
-                self._writer.write(packed)
+                writer.write(packed)
                 awaited = [replies.next() for _ in range(count)]
-                return [await each for each in awaited]
+                if replies.paused:
+                    await replies.drained()
+                    limit.reschedule(self._deadline())
+                for each in awaited:
+                    if result and not each.done():
+                        limit.reschedule(self._deadline())
+                    result.append(await each)
+                return result
         except TimeoutError:
             raise RedisTimeoutError("the server is silent") from None
+
+    def _deadline(self) -> float | None:
+        return None if self.socket_timeout is None else asyncio.get_running_loop().time() + self.socket_timeout
 
 
 class _Tcp(Link, TcpLink):

@@ -23,6 +23,8 @@ class Replies(asyncio.BufferedProtocol):
         self, buffer: bytearray, error: Callable[[str], Exception], former: asyncio.BaseProtocol | None
     ) -> None:
         self._buffer = buffer
+        # What asyncio reads of TLS goes into slices of it, and a slice of the buffer itself would be a copy.
+        self._view = memoryview(buffer)
         self._former = former
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=error, notEnoughData=_INCOMPLETE)
         self._awaited: deque[asyncio.Future[Any]] = deque()
@@ -33,7 +35,12 @@ class Replies(asyncio.BufferedProtocol):
     @property
     def calm(self) -> bool:
         """Whether the socket is open, and nothing is to come and nothing came that nobody asked for."""
-        return self._lost is None and not self._unasked and not self._awaited
+        return self._lost is None and not self._unasked and not self._awaited and not self._reader.has_data()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the socket takes nothing more for now."""
+        return self._writable is not None
 
     def next(self) -> "asyncio.Future[Any]":
         """The reply to what is sent now: an error stands as a value. Raises redis-py's ConnectionError where the socket
@@ -50,8 +57,8 @@ class Replies(asyncio.BufferedProtocol):
         if self._writable is not None:
             await asyncio.shield(self._writable)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # its stub knows bytes only
@@ -86,3 +93,5 @@ class Replies(asyncio.BufferedProtocol):
             future = self._awaited.popleft()
             if not future.done():
                 future.set_exception(error)
+                # Whoever waits for several learns it from the first; of the others nothing is to be said.
+                future.exception()

@@ -306,6 +306,9 @@ class Dispatcher:
         if self._begun or not self._hot or not self.takes or self._makes_way or self.room == 0:
             return None
         subscription, source = self._in_turn()[0]
+        # Its turn is over whatever comes of it: one that cannot be had keeps no other waiting.
+        self._turn += 1
+        subscription.served[source] = self._turn
         count = min(self.room, FETCH)
         self._expected += count
         return asyncio.create_task(self._fetch(subscription, source, count))
@@ -416,8 +419,6 @@ class Dispatcher:
             self._heat(subscription, source)
         if fetched:
             subscription.newest[source] = fetched[-1][0]
-        self._turn += 1
-        subscription.served[source] = self._turn
         return entries
 
     def _new_here(self, flight: InFlight, entries: "_Pairs") -> "_Pairs":

@@ -5,7 +5,7 @@ While one call is under way the next batch gathers, so batches grow with the loa
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -52,6 +52,19 @@ class Settling:
         return replace(
             self, emitting=[], entries=[*self.entries, *(entry for each in self.emitting for entry in each.entries)]
         )
+
+    def divided(self, ids: Collection[bytes]) -> tuple["Settling", "Settling"]:
+        """Those with these ids, and the others. What is to be told waits for the first, if there are any."""
+        apart = self.apart
+        some = Settling(
+            [each for each in apart.acks if each in ids], [each for each in apart.entries if each.id in ids]
+        )
+        others = Settling(
+            [each for each in apart.acks if each not in ids], [each for each in apart.entries if each.id not in ids]
+        )
+        (some or others).happenings.extend(self.happenings)
+        (some if some.acks else others).counters.update(self.counters)
+        return some, others
 
 
 class Settler:
@@ -135,8 +148,14 @@ class Settler:
 
     def _next_batch(self) -> Iterator[Settling]:
         size = 0
+        emits = False
         while self._waiting and (size == 0 or size + len(self._waiting[0]) <= BATCH):
-            size += len(self._waiting[0])
+            settling = self._waiting[0]
+            if emits and settling.emitting:
+                # Of one batch these are written first; emits keep their order.
+                return
+            emits = emits or any(entry.emits for entry in settling.entries)
+            size += len(settling)
             yield self._waiting.popleft()
 
     async def _settle_batch(self, batch: list[Settling]) -> None:
@@ -169,7 +188,7 @@ class Settler:
             self._on_fenced()
             return
         refused = {each.id for each in reply.refused}
-        if refused or reply.missing or reply.blocked is not None:
+        if reply.missing or reply.blocked is not None:
             batch = [settling.apart for settling in batch]
         if reply.blocked is not None:
             self._trouble(
@@ -180,8 +199,9 @@ class Settler:
         if reply.refused:
             first = reply.refused[0]
             self._trouble(f"the key {first.key} cannot be written: {first.error}; nothing is lost meanwhile")
-            self._hold([settling for settling in batch if any(entry.id in refused for entry in settling.entries)])
-            batch = [settling for settling in batch if not any(entry.id in refused for entry in settling.entries)]
+            divided = [settling.divided(refused) for settling in batch]
+            self._hold([held for held, _ in divided if held])
+            batch = [done for held, done in divided if done or not held]
         elif not self._blocked:
             self._trouble(None)
         if not reply.missing:
@@ -228,17 +248,9 @@ class Settler:
         mine = await self.restore(ids) | meanwhile
         again: list[Settling] = []
         for settling in batch:
-            acks = [each for each in settling.acks if each in mine]
-            entries = [each for each in settling.entries if each.id in mine]
-            if not acks and not entries:
-                self._told([settling])
-                continue
-            counters = Counter[str]() if counted else settling.counters
-            again.append(Settling(acks, entries, counters=counters, happenings=settling.happenings))
-            done = Settling(
-                [each for each in settling.acks if each not in mine],
-                [each for each in settling.entries if each.id not in mine],
-            )
+            some, done = settling.divided(mine)
+            if some:
+                again.append(replace(some, counters=Counter() if counted else settling.counters))
             self._told([done])
         return again
 

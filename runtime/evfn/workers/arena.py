@@ -40,12 +40,14 @@ class Arena:
         return True
 
     def read(self) -> Iterator[bytes]:
-        """What was said since the last reading."""
+        """What was said since the last reading. Raises ValueError where something else has written over it."""
         while True:
             (length,) = _LENGTH.unpack_from(self._memory, self._at)
             if length == 0:
                 return
             begin = self._at + _LENGTH.size
+            if begin + length + _LENGTH.size > self._end:
+                raise ValueError(f"a record of {length} bytes where {self._end - begin} are left")
             # Before it is handed out: whoever reads on goes on behind it.
             self._at = begin + length
             yield self._memory[begin : begin + length]

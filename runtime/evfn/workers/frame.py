@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from evfn.outcome import EmitForm
 from evfn.workers.arena import Arena
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
@@ -14,13 +15,15 @@ SLOTS = SLOTS_PER_FRAME * FRAMES_PER_WORKER
 class Frame:
     """Events in consecutive slots of a ledger. The slots are not used again until every event is accounted for."""
 
-    __slots__ = ("_accounted", "_deliveries", "_known", "_left", "arena", "first", "number", "traced")
+    __slots__ = ("_accounted", "_deliveries", "_known", "_left", "arena", "first", "forms", "number", "traced")
 
     arena: Arena
 
     def __init__(self, number: int, first: int, deliveries: Deliveries) -> None:
         self.number = number
         self.first = first
+        self.forms: list[EmitForm] = []
+        """Those that the worker has told of its emits."""
         self.traced = isinstance(deliveries, list) and deliveries[0].traceparent is not None
         """Whether spans are made of its attempts: of all, or of none."""
         self._deliveries = deliveries

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections import defaultdict, deque
+from collections import deque
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -43,11 +43,12 @@ from evfn.workers.protocol import (
     Output,
     Ready,
     RejectedReply,
+    Reply,
     Stop,
     SucceededReply,
     Work,
     WorkEntries,
-    unpack_reply,
+    unpack_record,
 )
 from evfn.workers.waiting import Waiting
 
@@ -85,7 +86,6 @@ class Member:
         self._frames: dict[int, Frame] = {}
         self._regions = deque(range(0, slots, SLOTS_PER_FRAME))
         self._numbers = count(1)
-        self._forms: list[EmitForm] = []
         self._served = 0
         self._asked = asked
         self.spent = False
@@ -109,6 +109,7 @@ class Member:
         """Whether another frame may be handed over."""
         return (
             self.loaded
+            and not self.worker.ended
             and not self.retiring
             and not self._alone
             and self._ending_others is None
@@ -204,18 +205,11 @@ class Member:
         match message:
             case FrameDone(number, busy_ns):
                 self._frame_done(number, busy_ns)
-            case Form(topic, fields):
-                self._forms.append(EmitForm(topic, fields))
-            case FormedReply(slot, form, own):
-                self._replied(slot, Succeeded((FormedEmit(self._forms[form], own),)))
-            case SucceededReply(slot, emits, unemitted):
-                outcome: Outcome = Succeeded(tuple(Emit(e.topic, tuple(e.fields)) for e in emits), unemitted)
-                self._replied(slot, outcome)
-            case FailedReply(slot, failure, retry_after_ms):
-                after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
-                self._replied(slot, Failed(_failure(failure), after))
-            case RejectedReply(slot, reason, failure):
-                self._replied(slot, Rejected(reason, _failure(failure)))
+            case SucceededReply() | FailedReply() | RejectedReply():
+                if (frame := self._frame_of(message.slot)) is not None:
+                    # What stands in shared memory came before it, and emits keep their order.
+                    self._hear(frame, self._pace_before(frame))
+                self._replied(message.slot, _outcome(message))
             case Output(slot, stream, text):
                 self._pool.owner.output(self._delivery(slot), stream, text)
             case Imported(modules):
@@ -280,25 +274,49 @@ class Member:
         for frame in list(self._frames.values()):
             self._hear(frame, self._pace_before(frame))
             self._done(frame, self._pace_before(frame))
+            if next(frame.left(self.worker.ledger), None) is not None and not self._pool.is_async:
+                # Of this one more is to come, before what has been said of the next.
+                return
 
     def _hear(self, frame: Frame, took: timedelta | None) -> None:
         """Take in what the worker has said of the frame's events by now."""
-        formed: dict[int, list[FormedReply]] = defaultdict(list)
-        for record in frame.arena.read():
-            reply = unpack_reply(record)
-            if isinstance(reply, FormedReply):
-                formed[reply.form].append(reply)
+        try:
+            records = list(map(unpack_record, frame.arena.read()))
+        except ValueError:
+            # What wrote over this may have written over anything.
+            self.worker.kill()
+            return
+        # Emits of one topic keep their order; those of one form in a row are settled together.
+        formed: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
+        for record in records:
+            if isinstance(record, FormedReply):
+                form = frame.forms[record.form]
+                before, replies = formed.get(form.topic, (None, []))
+                if before is form:
+                    replies.append(record)
+                    continue
+                if before is not None:
+                    self._emitted(frame, before, replies, took)
+                formed[form.topic] = (form, [record])
+            elif isinstance(record, Form):
+                frame.forms.append(EmitForm(record.topic, record.fields))
             else:
-                self._message(reply)
-        for number, replies in formed.items():
-            if frame.entries is None or len(replies) < TOGETHER:
-                for reply in replies:
-                    self._message(reply)
-                continue
-            new = [reply for reply in replies if frame.account(reply.slot)]
+                if isinstance(record, SucceededReply):
+                    for form, replies in formed.values():
+                        self._emitted(frame, form, replies, took)
+                    formed.clear()
+                self._replied(record.slot, _outcome(record))
+        for form, replies in formed.values():
+            self._emitted(frame, form, replies, took)
+
+    def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
+        if frame.entries is None or len(replies) < TOGETHER:
+            for reply in replies:
+                self._replied(reply.slot, Succeeded((FormedEmit(form, reply.own),)))
+        elif new := [reply for reply in replies if frame.account(reply.slot)]:
             self.held -= len(new)
             entries = frame.entries.only([reply.slot - frame.first for reply in new])
-            self._pool.owner.emitted(self._forms[number], entries, [reply.own for reply in new], took)
+            self._pool.owner.emitted(form, entries, [reply.own for reply in new], took)
             self._pool.accounted(len(new))
 
     def _pace_before(self, frame: Frame) -> timedelta | None:
@@ -402,7 +420,8 @@ class Member:
                 delivery = frame.take(slot)
                 if delivery is None:
                     continue
-                if state is Status.RUNNING:
+                # An answer that cannot be read is none.
+                if state in (Status.RUNNING, Status.REPLIED):
                     ran.append((slot, delivery))
                 else:
                     unbegun.append(delivery)
@@ -453,6 +472,17 @@ def _work(frame: Frame, deliveries: Deliveries) -> Work | WorkEntries:
             for slot, d in enumerate(deliveries, frame.first)
         ],
     )
+
+
+def _outcome(reply: Reply) -> Outcome:
+    match reply:
+        case SucceededReply(_, emits, unemitted):
+            return Succeeded(tuple(Emit(emit.topic, tuple(emit.fields)) for emit in emits), unemitted)
+        case FailedReply(_, failure, retry_after_ms):
+            after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
+            return Failed(_failure(failure), after)
+        case RejectedReply(_, reason, failure):
+            return Rejected(reason, _failure(failure))
 
 
 def _failure(data: FailureData) -> Failure:

@@ -66,12 +66,12 @@ class OneByOne:
             if not own[0]:
                 # The function forked and this is the child coming back: the event is its parent's.
                 os._exit(0)
-            if tally.used:
+            if printed := tally.used:
                 self._capture.finish(tally)
             if outcome is NOTHING:
                 memory[slot] = done
             else:
-                tell(slot, outcome)
+                tell(slot, outcome, printed=printed)
                 memory[slot] = replied
         tally.slot = NO_SLOT
         self._channel.send(FrameDone(frame, clock() - began))

@@ -145,7 +145,7 @@ class Pool:
                     ready.remove(member)
         finally:
             self._feeding = False
-        if self.waiting and self._wants_another():
+        if (self.waiting and self._wants_another()) or (self.running and self._replaces()):
             self._start_worker()
         if self.running and self._ticker is None:
             self._schedule_tick()
@@ -253,6 +253,12 @@ class Pool:
             return False
         return self.pace.needs_another(self.held, self.active)
 
+    def _replaces(self) -> bool:
+        """Whether a worker is to be replaced, and none is on its way: where nothing ever waits it would serve on."""
+        return any(member.spent and not member.retiring for member in self.members) and all(
+            member.loaded for member in self.members
+        )
+
     def _must_wait(self) -> bool:
         """Whether the worker before still has events: where there may be one only, the next does not overtake it."""
         return self.limits.max == 1 and any(member.held for member in self.members if member.retiring)
@@ -279,7 +285,7 @@ class Pool:
                 asyncio.get_running_loop().call_later(LOAD_SECONDS, self._too_long_too, member)
         except ForkRefused as error:
             text = f"the system refused another process: {error}"
-            if self.active:
+            if any(not member.retiring for member in self.members):
                 # Those that are there go on; one more is tried again later, and later each time.
                 self._failures += 1
                 self.owner.short(text)

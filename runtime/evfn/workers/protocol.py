@@ -146,7 +146,7 @@ class SucceededReply(msgspec.Struct, frozen=True, array_like=True, tag="succeede
 
 
 class Form(msgspec.Struct, frozen=True, array_like=True, tag="form"):
-    """Worker → dispatcher, before the first emit that has it: forms are numbered from 0 as they come."""
+    """Worker → dispatcher, before the first emit of a frame that has it: forms are numbered from 0 as they come."""
 
     topic: str
     fields: tuple[bytes | None, ...]
@@ -280,8 +280,10 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 
 
 ToWorker = Work | WorkEntries | Cancel | Stop
-Reply = SucceededReply | FormedReply | FailedReply | RejectedReply
-FromWorker = Ready | LoadFailed | LoadedToo | Imported | Form | Reply | Output | FrameDone
+Reply = SucceededReply | FailedReply | RejectedReply
+Record = Form | FormedReply | Reply
+"""What stands in a frame's arena."""
+FromWorker = Ready | LoadFailed | LoadedToo | Imported | Reply | Output | FrameDone
 ToTemplate = Fork | Forget
 FromTemplate = Forked | ForkFailed | Exited
 WithinTemplates = ForkLoaded | Loaded
@@ -289,11 +291,11 @@ Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
-_reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_record_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 pack = _encoder.encode
-"""A message as a frame's content."""
-unpack_reply = _reply_decoder.decode
-"""A reply of which `pack` made these bytes. Raises ValueError for other bytes."""
+"""A message, or a record, as bytes."""
+unpack_record = _record_decoder.decode
+"""A record of which `pack` made these bytes. Raises ValueError for other bytes."""
 
 
 def identity(config: WorkerConfig) -> bytes:

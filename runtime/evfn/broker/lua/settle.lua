@@ -60,6 +60,9 @@ local now = 0
 if string.find(uses, 'r', 1, true) then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  -- Set back, the clock has not come to where it was: what waits goes by that time until it is promoted next.
+  local latest = redis.pcall('HGET', stats, 'clock')
+  if type(latest) == 'string' and tonumber(latest) - now > 1000 then now = tonumber(latest) end
 end
 local scheduled = false
 

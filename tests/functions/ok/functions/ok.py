@@ -39,3 +39,16 @@ def client(event):
         evfn.Client("redis://localhost:1")
     except evfn.UsageError as error:
         print(error)
+
+
+def tells(event):
+    """As the data say: waits, prints, fails, or returns them."""
+    import time
+
+    if event.data.get("waits"):
+        time.sleep(3600)
+    if event.data.get("prints"):
+        print(event.data["prints"])
+    if event.data.get("fails"):
+        raise ValueError(event.data["fails"])
+    return event.data
