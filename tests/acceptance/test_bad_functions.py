@@ -39,7 +39,7 @@ CASES = {
         "timed_out",
         "timeout of 1 s",
     ),
-    "closed_descriptors": ("os.closerange(0, 4096); return 1", "crashed", "control channel"),
+    "closed_descriptors": ("os.closerange(0, 4096); print('said'); return 1", "crashed", "control channel"),
     "broken_str": (
         """
     class Broken(Exception):
@@ -83,14 +83,16 @@ def test_f17_f18_f20_bad_function_harms_only_its_own_event(sandbox: Sandbox, cas
 
 
 def test_closed_descriptors_do_not_undo_what_the_ledger_says_is_done(sandbox: Sandbox) -> None:
-    """A function that closes everything and returns nothing has succeeded: the shared page said so before the channel
-    was missed. Its worker is replaced, and every event runs exactly once."""
-    sandbox.manifest("closes: {topic: work, function: 'closes:run'}")
-    sandbox.function("closes", "\ndef run(event):\n    note(event.data['n'])\n    os.closerange(0, 4096)\n")
+    """A function that closes everything and then returns has succeeded, with what it returned: the shared pages said so
+    before the channel was missed. Its worker is replaced, and every event runs exactly once."""
+    sandbox.manifest("closes: {topic: work, function: 'closes:run', emits: results}")
+    closes = "note(event.data['n'])\n    os.closerange(0, 4096)\n    return 1 if event.data['n'] % 2 else None"
+    sandbox.function("closes", f"\ndef run(event):\n    {closes}\n")
     sandbox.emit("work", *({"n": n} for n in range(20)))
     sandbox.run()
     assert sorted(map(int, sandbox.notes())) == list(range(20))
-    assert sandbox.status("closes")["succeeded"] == 20
+    status = sandbox.status("closes")
+    assert (status["succeeded"], status["emitted"]) == (20, 10)
 
 
 def test_f21_flood_of_output_is_capped_and_the_event_succeeds(sandbox: Sandbox) -> None:
