@@ -216,7 +216,7 @@ def _from_zero(ground: Ground, effort: Effort) -> Times:
 def _ratio(name: str, pairs: list[tuple[float, float]], asked: tuple[float | None, float | None]) -> Figure:
     about = {"evfn, ms": median(evfn for evfn, _ in pairs), "bare loop, ms": median(loop for _, loop in pairs)}
     ratios = tuple(evfn / loop for evfn, loop in pairs)
-    return Figure(name, "x bare loop", ratios, *asked, more_is_better=False, about=about)
+    return Figure(name, "× bare loop", ratios, *asked, more_is_better=False, about=about)
 
 
 def _name(what: str, percent: int, rate: int, topics: int) -> str:

@@ -22,6 +22,14 @@ def megabytes(pid: int) -> float:
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0) / 1024
 
 
+def process_name(pid: int) -> str:
+    """What the process calls itself; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def descendants(pid: int) -> list[int]:
     """Its children, theirs, and so on; of an instance its template comes first."""
     try:

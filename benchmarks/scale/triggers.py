@@ -11,7 +11,7 @@ from statistics import median, quantiles
 
 from benchmarks.figure import Effort, Figure
 from benchmarks.ground import Ground
-from benchmarks.scale.footprint import descendants, megabytes, seconds
+from benchmarks.scale.footprint import descendants, megabytes, process_name, seconds
 from benchmarks.subject import Subject, Trigger
 from evfn_cli import states
 
@@ -47,7 +47,8 @@ class Standing:
 
     @property
     def workers(self) -> list[int]:
-        return descendants(self.process.pid)[1:]
+        """Those that run functions; a loaded template runs none, and stays."""
+        return [each for each in descendants(self.process.pid)[1:] if process_name(each) != "evfn-loaded"]
 
 
 @dataclass(frozen=True)
