@@ -5,7 +5,7 @@ from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evfn.broker.backoff import CAP, later
@@ -58,6 +58,7 @@ SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]),
     st.sampled_from(["h", "h:7/3", "a:1,b:2/master/0", "/run/s?db=2", "h?ssl_ca_certs=/ca"]),
     st.booleans(),
 )
+@example("unix", "{}:///", "00012?", "h", False)
 def test_no_password_is_shown_whatever_is_in_it(scheme: str, slip: str, secret: str, host: str, escaped: bool) -> None:
     """Between the colon and the @, escaped or not, in every form and with slips in the form; in errors too."""
     written = quote(secret, safe="") if escaped else secret

@@ -115,7 +115,7 @@ def mask(url: str) -> str:
         head, _, host = url.rpartition("@")
         return "***" if "?" in url else f"{head.partition(':')[0] if ':' in head else ''}:***@{host}"
     authority, mark, query = rest.partition("?")
-    if "@" in query and not (scheme == "unix" and authority.startswith("/")):
+    if "@" in query and not (scheme == "unix" and authority.startswith("/") and ":" not in authority):
         # Its @ may end credentials with a question mark in them, or stand in an option's value.
         return f"{scheme}://***"
     # A password may hold an unescaped slash; whatever stands before the last @ is credentials.
