@@ -20,13 +20,13 @@ def runner() -> Iterator[asyncio.Runner]:
 def came(replies: Replies, *pieces: bytes) -> None:
     """The socket gives these, one read each."""
     for piece in pieces:
-        view = replies.get_buffer(-1)
+        view = replies.wire.get_buffer(-1)
         view[: len(piece)] = piece
-        replies.buffer_updated(len(piece))
+        replies.wire.buffer_updated(len(piece))
 
 
 def new() -> Replies:
-    return Replies(bytearray(64), ValueError, None)
+    return Replies(bytearray(64), ValueError)
 
 
 def test_replies_in_pieces_go_to_their_questions(runner: asyncio.Runner) -> None:
@@ -72,7 +72,7 @@ def test_an_end_is_told_to_all_who_wait_and_to_who_asks_later(runner: asyncio.Ru
     """A lost socket, and one that speaks another protocol; writers that waited for room go on."""
 
     async def ask() -> None:
-        for end in (lambda each: each.connection_lost(None), lambda each: came(each, b"HTTP/1.1 400\r\n")):
+        for end in (lambda each: each.wire.connection_lost(None), lambda each: came(each, b"HTTP/1.1 400\r\n")):
             replies = new()
             awaited = [replies.next() for _ in range(2)]
             end(replies)
@@ -80,12 +80,12 @@ def test_an_end_is_told_to_all_who_wait_and_to_who_asks_later(runner: asyncio.Ru
                 with pytest.raises((RedisConnectionError, InvalidResponse)):
                     await each
             assert not replies.calm
-        replies = new()
-        replies.pause_writing()
-        assert replies.paused
-        waiting = asyncio.create_task(replies.drained())
+        wire = new().wire
+        wire.pause_writing()
+        assert wire.paused
+        waiting = asyncio.create_task(wire.drained())
         await asyncio.sleep(0)
-        replies.connection_lost(OSError("reset"))
+        wire.connection_lost(OSError("reset"))
         await waiting
 
     runner.run(ask())

@@ -5,7 +5,7 @@ event that costs more than the server does.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -27,8 +27,6 @@ from evfn.errors import BrokerError
 CONNECT_SECONDS = 3.0
 REPLY_SECONDS = 5.0
 """How long a sent command may go unanswered. Never off: a half-open connection would hang for ever."""
-_BUFFER = 1 << 20
-"""Bytes read ahead, so that a reply of hundreds of events needs few turns of the loop."""
 
 
 Argument = bytes | str | int
@@ -41,23 +39,18 @@ def pack(command: Sequence[Argument]) -> bytes:
 
 
 class Link(AbstractConnection):
-    """Packing by hiredis; once connected, replies are read as `evfn.broker.replies` says."""
+    """Packing by hiredis; once connected, what comes is read by an `evfn.broker.wire`."""
 
     _replies: Replies | None = None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return [pack(args)]
 
-    def write(self, packed: bytes) -> None:
-        """Send without waiting; nothing happens on a link that is down."""
-        if self._writer is not None:
-            self._writer.write(packed)
-
-    def give_away(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
-        """Where to write; from now on what arrives goes to `protocol`, and reading here is over."""
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """The socket's, once it is connected. Raises redis-py's ConnectionError."""
         if self._writer is None:
             raise RedisConnectionError("not connected")
-        self._writer.transport.set_protocol(protocol)
         return self._writer.transport
 
     def refusal(self, text: str) -> Exception:
@@ -89,10 +82,8 @@ class Link(AbstractConnection):
 
     def take_over(self, buffer: bytearray) -> None:
         """From now on only `ask` is used; `buffer` may be that of other links of this event loop."""
-        if self._writer is not None:
-            transport = self._writer.transport
-            self._replies = Replies(buffer, self.refusal, transport.get_protocol())
-            transport.set_protocol(self._replies)
+        self._replies = Replies(buffer, self.refusal)
+        self._replies.wire.take_over(self.transport)
 
     @property
     def calm(self) -> bool:
@@ -106,17 +97,18 @@ class Link(AbstractConnection):
         server is silent: each reply has `socket_timeout` to come. Then, and where the call is cancelled, the link is of
         no more use.
         """
-        replies, writer = self._replies, self._writer
-        if replies is None or writer is None:
+        replies = self._replies
+        if replies is None or not self.is_connected:
             raise RedisConnectionError("not connected")
+        wire = replies.wire
         result: list[Any] = []
         try:
             async with asyncio.timeout(self.socket_timeout) as limit:
-                await replies.drained()
-                writer.write(packed)
+                await wire.drained()
+                wire.write(packed)
                 awaited = [replies.next() for _ in range(count)]
-                if replies.paused:
-                    await replies.drained()
+                if wire.paused:
+                    await wire.drained()
                     limit.reschedule(self._deadline())
                 for each in awaited:
                     if result and not each.done():
@@ -131,20 +123,18 @@ class Link(AbstractConnection):
 
 
 class _Tcp(Link, TcpLink):
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "limit": _BUFFER}
+    pass
 
 
 class _Tls(Link, SSLConnection):
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "limit": _BUFFER}
+    pass
 
 
 class _Unix(Link, UnixDomainSocketConnection):
     async def _connect(self) -> None:
         # redis-py's own would shake hands here and once more afterwards.
         async with asyncio.timeout(self.socket_connect_timeout):
-            self._reader, self._writer = await asyncio.open_unix_connection(self.path, limit=_BUFFER)
+            self._reader, self._writer = await asyncio.open_unix_connection(self.path)
 
 
 _KINDS: dict[str, type[Link]] = {"redis": _Tcp, "rediss": _Tls, "unix": _Unix}
@@ -231,7 +221,6 @@ def _common(connect_seconds: float, reply_seconds: float) -> dict[str, Any]:
         "protocol": 2,
         "socket_timeout": reply_seconds,
         "socket_connect_timeout": connect_seconds,
-        "socket_read_size": _BUFFER,
         "retry": Retry(NoBackoff(), 0),
         "driver_info": None,
     }

@@ -28,6 +28,8 @@ CHECK = timedelta(seconds=2)
 """How often an idle connection is asked for a sign of life; as long again and it is given up."""
 _LOOKED_AT_ONCE = 200
 """Keys in one call: the server does nothing else meanwhile, for almost a millisecond."""
+_BUFFER = 1 << 16
+"""Bytes read at once."""
 Answer = asyncio.Future[Any]
 Ask = Callable[[bytes], Answer | None]
 """See `Watch.ask`."""
@@ -141,18 +143,26 @@ class Watch:
         self._polling_until = None
         self._connection.met(run_id)
         self._epoch = self._connection.epoch
-        wire = self._wire = Wire(one, self._replied, self._pushed)
+        lost = asyncio.Event()
+        wire = self._wire = Wire(
+            bytearray(_BUFFER),
+            one.refusal,
+            on_reply=self._replied,
+            on_lost=lambda _: lost.set(),
+            on_push=self._pushed,
+        )
+        wire.take_over(one.transport)
         checking = asyncio.create_task(self._check(wire))
         try:
             self._arm_all()
-            await wire.lost
+            await lost.wait()
             self._connection.lose()
         finally:
             self._wire = None
-            lost = ReplyLost(f"the connection to {self._connection.server} broke")
+            broke = ReplyLost(f"the connection to {self._connection.server} broke")
             for awaited in self._awaited:
                 if isinstance(awaited, asyncio.Future) and not awaited.done():
-                    awaited.set_exception(lost)
+                    awaited.set_exception(broke)
             self._awaited.clear()
             await one.disconnect(nowait=True)
             checking.cancel()
