@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from evfn.event import TRACED
+from evfn.functions.invocation import invocation_id
 
 
 class Origin(Enum):
@@ -48,7 +49,9 @@ def replayed(trigger: str, topic: str, stream_id: str, fields: list[bytes], repl
     """A past event on its way to one trigger again, as an invocation of its own: its id ends with the replay's."""
     # Whoever followed it back then does so no more.
     own = fields[2:] if fields[:1] == [TRACED] else fields
-    return Record(topic, stream_id, f"{trigger}:{topic}:{stream_id}:{replay}", 1, Origin.REPLAY, 0, [], own)
+    return Record(
+        topic, stream_id, f"{invocation_id(trigger, topic, stream_id)}:{replay}", 1, Origin.REPLAY, 0, [], own
+    )
 
 
 _encoder = msgspec.msgpack.Encoder()

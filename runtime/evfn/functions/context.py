@@ -5,6 +5,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from evfn.functions.invocation import invocation_id
+
 if TYPE_CHECKING:
     from evfn.functions.results import Emits
 
@@ -41,7 +43,7 @@ class Context:
     def replay(self) -> str | None:
         """The id of the replay that brings this event again; None for one that comes for the first time."""
         # The invocation's id is trigger:topic:stream-id, and of a replay, over all attempts, its id behind that.
-        own = self.invocation_id.removeprefix(f"{self.trigger}:{self.topic}:")
+        own = self.invocation_id.removeprefix(invocation_id(self.trigger, self.topic, ""))
         return own.partition(":")[2] or None
 
     @property

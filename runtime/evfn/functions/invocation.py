@@ -3,6 +3,11 @@
 from typing import Protocol
 
 
+def invocation_id(trigger: str, topic: str, stream_id: str) -> str:
+    """Of an event that came straight from its topic. It stays the same over all attempts, wherever they are made."""
+    return f"{trigger}:{topic}:{stream_id}"
+
+
 class Invocation(Protocol):
     """An event for one trigger. `fields` are its entry's, alternating name and value; `attempt` is 1 on the first.
 

@@ -33,18 +33,16 @@ class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retr
 
 _PLAIN = 8
 """Fields and values that emits share where no trace goes on that has a state."""
-_OTHER_BYTES = 500
-"""About what the fields of a bare value's event hold besides its data."""
 
 
 @lru_cache(maxsize=256)
-def _form(topic: str, source: bytes, hops: bytes) -> EmitForm:
-    """The event of a bare value, whose id, time, place in a trace and data are its own."""
+def _form(topic: str, source: bytes, hops: bytes) -> tuple[EmitForm, int]:
+    """The event of a bare value, whose id, time, place in a trace and data are its own; and the bytes of the rest."""
     fields = (
         b"specversion", b"1.0", b"id", None, b"type", topic.encode(), b"source", source, b"time", None,
         TRACEPARENT.encode(), None, HOPS.encode(), hops, b"datacontenttype", b"application/json", b"data", None,
     )  # fmt: skip
-    return EmitForm(topic, fields)
+    return EmitForm(topic, fields), sum(len(value) for value in fields if value is not None)
 
 
 def _now() -> datetime:
@@ -152,8 +150,10 @@ class Emits:
             raise InvalidResult(f"{made} {error}") from None
         shared = self._shared or self._inherit()
         if not self._first and len(shared) == _PLAIN:
-            form = _form(topic, shared[1], shared[7])
-            self._keep(FormedEmit(form, (self._id().encode(), shared[3], shared[5], data)), len(data) + _OTHER_BYTES)
+            _, source, _, time, _, span, _, hops = shared
+            form, size = _form(topic, source, hops)
+            own = (self._id().encode(), time, span, data)
+            self._keep(FormedEmit(form, own), size + sum(map(len, own)))
             return
         fields = (
             *self._first, b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(), *shared,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from evfn.broker.group import Source
 from evfn.broker.record import Attempt, Origin, Record
+from evfn.functions.invocation import invocation_id
 from evfn.services.subscription import Subscription
 from evfn.tracing.tracer import Begun
 from evfn.workers.delivery import Delivery
@@ -54,7 +55,7 @@ class HeldEntries(Entries):
             topic=self.topic,
             stream_id=stream_id,
             attempt=1,
-            invocation_id=f"{self.trigger}:{self.topic}:{stream_id}",
+            invocation_id=invocation_id(self.trigger, self.topic, stream_id),
             fields=fields,
             subscription=self.subscription,
             source=Source.TOPIC,

@@ -15,6 +15,7 @@ from evfn.errors import LoadError, UsageError
 from evfn.event import Entry, Event, Subject, encode
 from evfn.filter import Filter, FilterError
 from evfn.functions.function import Function
+from evfn.functions.invocation import invocation_id
 from evfn.functions.loading import load
 from evfn.functions.reference import parse
 from evfn.functions.results import Origin
@@ -106,7 +107,7 @@ def _called(
         topic=topic,
         stream_id=STREAM_ID,
         attempt=attempt,
-        invocation_id=f"{chosen.name}:{topic}:{STREAM_ID}",
+        invocation_id=invocation_id(chosen.name, topic, STREAM_ID),
         fields=encode(complete(topic, data, {})),
     )
     modes = {} if project is None else {name: rules.data for name, rules in project.opened.project.topics}

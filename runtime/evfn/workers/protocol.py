@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import msgspec
 
+from evfn.functions.invocation import invocation_id
+
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
 
@@ -66,8 +68,7 @@ class FirstInvocation(msgspec.Struct, frozen=True):
 
     @property
     def invocation_id(self) -> str:
-        """Trigger, topic and stream id."""
-        return f"{self.trigger}:{self.topic}:{self.stream_id}"
+        return invocation_id(self.trigger, self.topic, self.stream_id)
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
