@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING
 from evfn.failpoint import reached
 from evfn.outcome import (
     Crashed,
-    Emit,
     EmitForm,
     Failed,
-    Failure,
     FormedEmit,
     Interrupted,
     Outcome,
-    Rejected,
     Succeeded,
     TimedOut,
 )
-from evfn.outcome import Frame as TracebackFrame
 from evfn.traceback import format_failure
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
@@ -31,7 +27,6 @@ from evfn.workers.process import Worker
 from evfn.workers.protocol import (
     Cancel,
     FailedReply,
-    FailureData,
     Form,
     FormedReply,
     FrameDone,
@@ -43,13 +38,13 @@ from evfn.workers.protocol import (
     Output,
     Ready,
     RejectedReply,
-    Reply,
     Stop,
     SucceededReply,
     Work,
     WorkEntries,
     unpack_record,
 )
+from evfn.workers.reply import outcome_of
 from evfn.workers.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -209,7 +204,7 @@ class Member:
                 if (frame := self._frame_of(message.slot)) is not None:
                     # What stands in shared memory came before it, and emits keep their order.
                     self._hear(frame, self._pace_before(frame))
-                self._replied(message.slot, _outcome(message))
+                self._replied(message.slot, outcome_of(message))
             case Output(slot, stream, text):
                 self._pool.owner.output(self._delivery(slot), stream, text)
             case Imported(modules):
@@ -278,14 +273,14 @@ class Member:
                 # Of this one more is to come, before what has been said of the next.
                 return
 
-    def _hear(self, frame: Frame, took: timedelta | None) -> None:
-        """Take in what the worker has said of the frame's events by now."""
+    def _hear(self, frame: Frame, took: timedelta | None) -> bool:
+        """Take in what the worker has said of the frame's events by now; False where that cannot be read."""
         try:
             records = list(map(unpack_record, frame.arena.read()))
         except ValueError:
             # What wrote over this may have written over anything.
             self.worker.kill()
-            return
+            return False
         # Emits of one topic keep their order; those of one form in a row are settled together.
         formed: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
         for record in records:
@@ -305,9 +300,10 @@ class Member:
                     for form, replies in formed.values():
                         self._emitted(frame, form, replies, took)
                     formed.clear()
-                self._replied(record.slot, _outcome(record))
+                self._replied(record.slot, outcome_of(record))
         for form, replies in formed.values():
             self._emitted(frame, form, replies, took)
+        return True
 
     def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
         if frame.entries is None or len(replies) < TOGETHER:
@@ -343,10 +339,11 @@ class Member:
         frame = self._frames.get(number)
         if frame is None:
             return
+        took = timedelta(microseconds=busy_ns / len(frame) / 1000)
+        if not self._hear(frame, took):
+            return  # What it ran is accounted for at its end: given back, it would run again and again.
         self._pool.pace.measured(len(frame), busy_ns)
         self._served += len(frame)
-        took = timedelta(microseconds=busy_ns / len(frame) / 1000)
-        self._hear(frame, took)
         self._done(frame, took)
         skipped = [delivery for slot, _ in list(frame.left(self.worker.ledger)) if (delivery := frame.take(slot))]
         if skipped:
@@ -471,27 +468,6 @@ def _work(frame: Frame, deliveries: Deliveries) -> Work | WorkEntries:
             Invocation(slot, d.topic, d.stream_id, d.attempt, d.invocation_id, d.fields, d.traceparent)
             for slot, d in enumerate(deliveries, frame.first)
         ],
-    )
-
-
-def _outcome(reply: Reply) -> Outcome:
-    match reply:
-        case SucceededReply(_, emits, unemitted):
-            return Succeeded(tuple(Emit(emit.topic, tuple(emit.fields)) for emit in emits), unemitted)
-        case FailedReply(_, failure, retry_after_ms):
-            after = None if retry_after_ms is None else timedelta(milliseconds=retry_after_ms)
-            return Failed(_failure(failure), after)
-        case RejectedReply(_, reason, failure):
-            return Rejected(reason, _failure(failure))
-
-
-def _failure(data: FailureData) -> Failure:
-    return Failure(
-        data.type,
-        data.message,
-        tuple(data.bases),
-        tuple(TracebackFrame(frame.file, frame.line, frame.function) for frame in data.frames),
-        tuple(_failure(cause) for cause in data.causes),
     )
 
 
