@@ -89,7 +89,7 @@ class Claimer:
             if any(each.takes for each in self._idle):
                 self._looked = None
                 return
-            if any(each.takes and (each.room or each.startable) for each in self._waiting):
+            if any(each.takes and (each.fetcher.room or each.startable) for each in self._waiting):
                 return
             if self._waiting:
                 await self._clock.sleep(UNFINISHED)
@@ -133,9 +133,9 @@ class Claimer:
     def _make_way(self, waiting: set[Dispatcher]) -> None:
         """What was left behind is older than what is new: these fetch nothing before it is taken."""
         for dispatcher in self._waiting - waiting:
-            dispatcher.make_way(False)
+            dispatcher.fetcher.make_way(False)
         for dispatcher in waiting - self._waiting:
-            dispatcher.make_way(True)
+            dispatcher.fetcher.make_way(True)
         self._waiting = waiting
 
     def _locked_dead(self, name: str) -> bool:
@@ -178,7 +178,7 @@ class Claimer:
         charged = consumer.name != RELEASED
         # Suspects: no more than can start at once, for each may take this instance down as well, and what merely
         # waits here would be charged with it.
-        room = min(dispatcher.startable if charged else dispatcher.room, MOST)
+        room = min(dispatcher.startable if charged else dispatcher.fetcher.room, MOST)
         if room <= 0:
             return False
         dead = self._locked_dead(consumer.name)

@@ -4,16 +4,12 @@ The dispatcher never runs user code and never decodes an event, unless a filter 
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from operator import itemgetter
-from typing import Protocol
 
-from evfn.broker.connection import later
-from evfn.broker.group import Ask, Claimed, Entry, GroupGone, Source
+from evfn.broker.group import Ask, Claimed, Entry, Source
 from evfn.clock import Clock
-from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.failpoint import reached
 from evfn.filter import Filter
 from evfn.listener import (
@@ -30,9 +26,9 @@ from evfn.listener import (
 from evfn.listener import TriggerState as State
 from evfn.outcome import Crashed, EmitForm, Outcome
 from evfn.services import settling
-from evfn.services.begun import Begun
+from evfn.services.fetch import Pairs
+from evfn.services.fetcher import Fetcher, Lease
 from evfn.services.held import Held, HeldEntries, all_held
-from evfn.services.in_flight import Call, InFlight
 from evfn.services.intake import Intake
 from evfn.services.job_pool import JobPool
 from evfn.services.reports import Reports
@@ -51,33 +47,9 @@ from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.pool import Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
-FETCH = 512
-FIRST = 16
-"""How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
-BEGUN = 64
-"""So many such fetches are under way at most."""
-FETCHING = "fetching"
 FINISHED_LOOK = timedelta(milliseconds=5)
-_ID = itemgetter(0)
-_Pairs = list[tuple[bytes, list[bytes] | None]]
-_Fetched = tuple[Subscription, Source, _Pairs]
 BROKEN_RETRY = timedelta(seconds=30)
 """How often a function that does not load is tried again: what it misses may be there by then."""
-
-
-class Lease(Protocol):
-    """The instance's right to settle, under its id."""
-
-    id: str
-
-    def fenced(self) -> None:
-        """It is lost."""
-
-    def start_over(self, why: str) -> None:
-        """Give up all that is held, for it may not be what it was, and begin anew."""
-
-    async def check(self) -> bool:
-        """Whether it is still there; where not, the instance ends."""
 
 
 class Dispatcher:
@@ -108,24 +80,16 @@ class Dispatcher:
         self._not_reloaded: str | None = None
         self._reports = reports
         self._intake = Intake(trigger, condition, modes, reports, listener, clock)
-        self._lease = lease
         self._listener = listener
         self._clock = clock
         self._random = random
         self._on_due = on_due
         self._tracer = tracer
         self.known = asyncio.Event()
-        self._awake = asyncio.Event()
         self._draining = False
-        self._makes_way = False
-        self._fetching = False
-        self._hot: dict[Subscription, None] = {}
-        self._begun: deque[Begun] = deque()
-        self._expected = 0
-        self._tries = 0
-        self._turn = 0
+        self.fetcher = Fetcher(self, lease, clock, random)
         self._short_of = ""
-        self._returns = Returns(clock, random, on_returned=self._returned, on_gone=self.recreate)
+        self._returns = Returns(clock, random, on_returned=self._returned, on_gone=self.fetcher.recreate)
         self._verdicts = Verdicts(
             trigger,
             self._intake.followed,
@@ -144,29 +108,24 @@ class Dispatcher:
     def add(self, subscription: Subscription) -> None:
         """Serve this topic too."""
         self.subscriptions[subscription.topic] = subscription
-        if subscription.hot:
-            self._hot[subscription] = None
-        self._awake.set()
+        self.fetcher.add(subscription)
 
     def remove(self, subscription: Subscription) -> None:
         """Fetch from this topic no more; what was fetched is still run and settled."""
         del self.subscriptions[subscription.topic]
-        self._hot.pop(subscription, None)
+        self.fetcher.remove(subscription)
         self._left.append(subscription)
 
     def wake(self, subscription: Subscription, source: Source, ask: Ask | None = None) -> None:
         """Something may have been added to one of its streams. With `ask` it is fetched at once, where nothing else is
         to be fetched first."""
-        if ask is None or self._hot or not self._begin(subscription, source, ask):
-            self._heat(subscription, source)
-        self._awake.set()
+        self.fetcher.wake(subscription, source, ask)
 
     def wake_all(self) -> None:
         """Look at every stream once: the watch is a hint, never the truth."""
         for subscription in self.subscriptions.values():
             for source in Source:
-                self._heat(subscription, source)
-        self._awake.set()
+                self.fetcher.wake(subscription, source)
 
     @property
     def pool(self) -> Pool | JobPool:
@@ -201,7 +160,7 @@ class Dispatcher:
             revision.drain()
         self._not_reloaded = None
         self._unblock()
-        self._awake.set()
+        self.fetcher.look()
 
     def refuse(self, failed: LoadFailed) -> None:
         """An edit does not load: what served goes on, and `status` says why. What was broken is so for a new reason."""
@@ -220,35 +179,27 @@ class Dispatcher:
     @property
     def quiet(self) -> bool:
         """Whether it holds nothing and knows of nothing to fetch."""
-        return self.unsettled == 0 and not self._fetching and (not self.takes or not self._hot)
+        return self.unsettled == 0 and not self.fetcher.fetching and (not self.takes or not self.fetcher.hot)
 
     @property
-    def room(self) -> int:
-        """How many more deliveries it can make use of now. An event takes room until it is settled."""
-        target = self.pool.target
-        free = target - self.unsettled - self._expected
-        # Fetching one by one as single places become free would cost a round trip an event.
-        return free if free * 4 >= target else 0
+    def target(self) -> int:
+        """How many deliveries its workers can make use of at a time."""
+        return self.pool.target
 
     @property
     def startable(self) -> int:
         """How many deliveries could be begun at once, each in a worker of its own."""
         return self.pool.startable
 
-    def make_way(self, on: bool) -> None:
-        """Fetch nothing new for now: what another instance left is to be begun first."""
-        self._makes_way = on
-        self._awake.set()
-
     def drain(self) -> None:
         """Take nothing new, give back what has not begun, finish what runs."""
         self._draining = True
-        self._awake.set()
+        self.fetcher.look()
         self.serving.drain()
 
     async def finished(self) -> None:
         """Until nothing is held any more, after `drain`."""
-        while self.unsettled or self._fetching:
+        while self.unsettled or self.fetcher.fetching:
             await self._clock.sleep(FINISHED_LOOK)
 
     def abort(self) -> None:
@@ -265,192 +216,10 @@ class Dispatcher:
         for revision in list(self._revisions):
             await revision.close()
 
-    # --- fetching ------------------------------------------------------------------------------------------------
+    # --- what is fetched ---------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Fetch whenever there may be something and there is room, until cancelled."""
-        try:
-            while True:
-                await self._awake.wait()
-                self._awake.clear()
-                self._fetching = True
-                await self._fetch_all()
-                self._fetching = False
-        finally:
-            self._fetching = False
-            while self._begun:
-                self._begun.pop().abandon()
-
-    async def _fetch_all(self) -> None:
-        """Fetch until nothing is left, or no room for it. While the server looks for the next entries, those that came
-        last are taken in; never are two fetches under way, for then they might overtake each other."""
-        await self._take_begun()
-        fetching = self._next_fetch()
-        try:
-            while fetching is not None:
-                fetched, fetching = fetching, None
-                subscription, source, entries = await fetched
-                if entries and (fetching := self._next_fetch()):
-                    await asyncio.sleep(0)  # It goes out.
-                if entries:
-                    await self._accept(subscription, source, entries)
-                if fetching is None:
-                    await self._take_begun()
-                    fetching = self._next_fetch()
-        finally:
-            if fetching is not None:
-                fetching.cancel()
-
-    def _next_fetch(self) -> "asyncio.Task[_Fetched] | None":
-        """Ask the stream whose turn it is for as many entries as there is room for."""
-        if self._begun or not self._hot or not self.takes or self._makes_way or self.room == 0:
-            return None
-        subscription, source = self._in_turn()[0]
-        # Its turn is over whatever comes of it: one that cannot be had keeps no other waiting.
-        self._turn += 1
-        subscription.served[source] = self._turn
-        count = min(self.room, FETCH)
-        self._expected += count
-        return asyncio.create_task(self._fetch(subscription, source, count))
-
-    def _in_turn(self) -> list[tuple[Subscription, Source]]:
-        """The streams that may hold something, the one served longest ago first: no backlog, and no replay, which
-        keeps an inbox full for hours, may keep the others waiting."""
-        # Among equals retries and redriven events before new ones: they have waited already.
-        places = [
-            (subscription, source)
-            for subscription in self._hot
-            for source in (Source.INBOX, Source.TOPIC)
-            if source in subscription.hot
-        ]
-        return sorted(places, key=lambda place: place[0].served[place[1]])
-
-    def _heat(self, subscription: Subscription, source: Source) -> None:
-        subscription.wake(source)
-        if self.subscriptions.get(subscription.topic) is subscription:
-            self._hot[subscription] = None
-
-    def _cool(self, subscription: Subscription, source: Source) -> None:
-        subscription.hot.discard(source)
-        if not subscription.hot:
-            self._hot.pop(subscription, None)
-
-    def _begin(self, subscription: Subscription, source: Source, ask: Ask) -> bool:
-        """Begin to fetch what was just added; whether that was possible. `run` takes in what it brings."""
-        count = min(self.room, FIRST)
-        if count <= 0 or len(self._begun) >= BEGUN or not self.takes or self._makes_way or subscription.problems:
-            return False
-        begun = Begun.by(ask, subscription, source, count)
-        if begun is None:
-            return False
-        self._begun.append(begun)
-        self._expected += count
-        self._fetching = True
-        return True
-
-    async def _take_begun(self) -> None:
-        """Take in what pushes have brought, in the order in which they came."""
-        while self._begun:
-            each = self._begun.popleft()
-            reading = each.subscription.group.read(each.source, each.answer)
-            entries = await self._read(each.subscription, each.source, each.count, each.wakes, each.call, reading)
-            if entries:
-                await self._accept(each.subscription, each.source, entries)
-
-    async def _fetch(self, subscription: Subscription, source: Source, count: int) -> "_Fetched":
-        call = subscription.in_flight(source).call()
-        reading = subscription.group.fetch(source, count)
-        entries = await self._read(subscription, source, count, subscription.wakes, call, reading)
-        return subscription, source, entries
-
-    async def _read(
-        self,
-        subscription: Subscription,
-        source: Source,
-        count: int,
-        wakes: int,
-        call: Call,
-        reading: "Awaitable[_Pairs]",
-    ) -> "_Pairs":
-        """What the call brings that asked for so many, at a time when the subscription had that many wakes; nothing
-        where it cannot be had now, and then its trigger says why. From then on it takes room."""
-        try:
-            entries = await self._read_new(subscription, source, count, wakes, call, reading)
-        finally:
-            self._expected -= count
-        self.unsettled += len(entries)
-        return entries
-
-    async def _read_new(
-        self,
-        subscription: Subscription,
-        source: Source,
-        count: int,
-        wakes: int,
-        call: Call,
-        reading: "Awaitable[_Pairs]",
-    ) -> "_Pairs":
-        flight = subscription.in_flight(source)
-        try:
-            with call:
-                fetched = await reading
-                entries = self._new_here(flight, fetched)
-                flight.took(entries)
-        except GroupGone:
-            await self.recreate(subscription)
-            self.wake(subscription, source)
-            return []
-        except BrokerUnavailable as error:
-            self.blocked(subscription, FETCHING, str(error))
-            await self._clock.sleep(later(self._tries, self._random()))
-            self._tries += 1
-            self.wake(subscription, source)
-            return []
-        except BrokerError as error:
-            # One bad key is left out until the next sweep wakes it; the rest goes on.
-            self.blocked(subscription, FETCHING, str(error))
-            self._cool(subscription, source)
-            return []
-        self._tries = 0
-        self.blocked(subscription, FETCHING, None)
-        if len(fetched) < count and subscription.wakes == wakes:
-            self._cool(subscription, source)
-        else:
-            self._heat(subscription, source)
-        if fetched:
-            subscription.newest[source] = fetched[-1][0]
-        return entries
-
-    def _new_here(self, flight: InFlight, entries: "_Pairs") -> "_Pairs":
-        """Without what still runs here: a group that was made again delivers it once more, and once is enough."""
-        if flight.ids.keys().isdisjoint(map(_ID, entries)):
-            return entries
-        if any(flight.ids.get(entry, fields) != fields for entry, fields in entries):
-            self._lease.start_over(
-                "the server has lost events that it had given out, and gives their ids to others (an older copy of its"
-                " data, or a replica that had not copied them, took its place); this instance starts over"
-            )
-        return [each for each in entries if each[0] not in flight.ids]
-
-    async def recreate(self, subscription: Subscription) -> None:
-        """Make its vanished group again, and say so; what is wrong meanwhile is said too."""
-        try:
-            # What took the group may have taken our lease too; then it is for the next instance to begin anew.
-            if not await self._lease.check():
-                return
-            where = await subscription.recreate()
-        except BrokerError as error:
-            self.blocked(subscription, FETCHING, str(error))
-            await self._clock.sleep(later(self._tries, self._random()))
-            self._tries += 1
-        else:
-            settling.warn(
-                self._listener,
-                self.trigger.name,
-                f"the consumer group on {subscription.topic} was gone; it is made again at {where}",
-            )
-
-    async def _accept(self, subscription: Subscription, source: Source, entries: "_Pairs") -> None:
+    async def accept(self, subscription: Subscription, source: Source, entries: Pairs) -> None:
+        """Take in a fetch."""
         if source is Source.TOPIC:
             subscription.settlers[source].delivered(entries[-1][0])
         taken = await self._intake.read(subscription, source, entries)
@@ -467,6 +236,11 @@ class Dispatcher:
             subscription.settlers[source].settle(Settling(acks=taken.filtered, counters=counters, happenings=told))
         for skipped in taken.reported:
             self._skip(subscription, source, skipped)
+
+    def remade(self, subscription: Subscription, where: str) -> None:
+        """A group that was gone is made again."""
+        text = f"the consumer group on {subscription.topic} was gone; it is made again at {where}"
+        settling.warn(self._listener, self.trigger.name, text)
 
     def _submit(self, held: HeldEntries | list[Held]) -> None:
         # The state may have changed while entries were on their way.
@@ -497,7 +271,7 @@ class Dispatcher:
     ) -> None:
         """Take over what another instance left. Charged entries may have killed it."""
         flight = subscription.in_flight(source)
-        new = {entry for entry, _ in self._new_here(flight, [(each.id, each.fields) for each in claimed])}
+        new = {entry for entry, _ in self.fetcher.new_here(flight, [(each.id, each.fields) for each in claimed])}
         claimed = [each for each in claimed if each.id in new]
         if not claimed:
             return
@@ -576,7 +350,7 @@ class Dispatcher:
         self.known.set()
         if self.state is not State.BLOCKED:
             self._set_state(State.OK, self._not_reloaded)
-        self._awake.set()
+        self.fetcher.look()
 
     def broken(self, revision: Revision, failed: LoadFailed) -> None:
         """The function does not load: its events wait on the server, for this or any other instance."""
@@ -604,7 +378,7 @@ class Dispatcher:
             match happening:
                 case Invoked(topic=topic, settlement=RetryAt(due, _)) if topic in self.subscriptions:
                     self._on_due(self.subscriptions[topic], int(due.timestamp() * 1000))
-        self._awake.set()
+        self.fetcher.look()
 
     def blocked(self, subscription: Subscription, what: object, problem: str | None) -> None:
         """Fetching, or the settler of a source, cannot do its work, or can again."""
@@ -626,7 +400,7 @@ class Dispatcher:
 
     def _returned(self, count: int) -> None:
         self.unsettled -= count
-        self._awake.set()
+        self.fetcher.look()
 
     def _load_again(self) -> None:
         if self.state is State.BROKEN and not self._draining:

@@ -19,7 +19,8 @@ from evfn.errors import BrokerError
 from evfn.filter import Filter
 from evfn.listener import Listener, Warned
 from evfn.services.discovery import Discovery, unexpected
-from evfn.services.dispatcher import Dispatcher, Lease
+from evfn.services.dispatcher import Dispatcher
+from evfn.services.fetcher import Lease
 from evfn.services.job_pool import JobPool
 from evfn.services.kept import Kept
 from evfn.services.loads import load_all
@@ -255,7 +256,7 @@ class Roster:
         )
 
     def _begin(self, dispatcher: Dispatcher) -> None:
-        task = self._fetching[dispatcher] = asyncio.create_task(dispatcher.run())
+        task = self._fetching[dispatcher] = asyncio.create_task(dispatcher.fetcher.run())
         task.add_done_callback(self._on_end)
 
     def _mode(self, topic: str) -> DataMode:
@@ -306,7 +307,7 @@ class Roster:
                 self._random,
                 on_settled=dispatcher.settled,
                 on_fenced=self._lease.fenced,
-                on_gone=partial(dispatcher.recreate, subscription),
+                on_gone=partial(dispatcher.fetcher.recreate, subscription),
                 on_problem=partial(dispatcher.blocked, subscription, source),
                 on_end=self._on_end,
             )
