@@ -66,7 +66,9 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--only", nargs="+", choices=MODULES, metavar="NAME", help=f"of {', '.join(MODULES)}")
     what.add_argument("--quick", action="store_true", help="compare a part with the recorded ratios; 1 where one fell")
     what.add_argument("--report", action="store_true", help="write the page anew, measure nothing")
-    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="how often everything is measured")
+    parser.add_argument(
+        "--rounds", type=Effort.rounds_of, default=Effort.rounds, help="how often everything is measured"
+    )
     return parser.parse_args()
 
 

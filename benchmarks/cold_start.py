@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.footprint import megabytes
 from benchmarks.ground import Ground
 from benchmarks.subject import Subject, Trigger
 
@@ -121,12 +122,6 @@ def cold(journal: Journal, topic: str) -> float:
     return (start.began_ns - sent) / 1e6
 
 
-def idle_memory(pid: int) -> float:
-    """A process's private memory in MB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
-
-
 def from_nothing(ground: Ground, tries: int) -> Samples:
     """Cold starts of functions that nobody has loaded, and of one that has been served before."""
     names = [f"first{number}" for number in range(MANY)]
@@ -214,7 +209,7 @@ def memory(ground: Ground) -> Samples:
         for name in functions:
             pids = {journal.start(journal.publish(name)[0]).pid for _ in range(10)}
             time.sleep(0.5)
-            used.append((f"private memory of an idle worker, {name}", [idle_memory(pid) for pid in pids]))
+            used.append((f"private memory of an idle worker, {name}", [megabytes(pid, "Private_") for pid in pids]))
     return used
 
 

@@ -1,5 +1,7 @@
 """What a benchmark comes to: figures, each with its samples and what it has to reach."""
 
+import argparse
+import math
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -10,6 +12,24 @@ class Effort:
 
     rounds: int = 3
     share: float = 1.0
+
+    @staticmethod
+    def rounds_of(text: str) -> int:
+        """As written at the command line: nothing measured would be recorded as what was measured."""
+        if not text.isdecimal() or int(text) == 0:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds; write 1 or more")
+        return int(text)
+
+    @staticmethod
+    def share_of(text: str) -> float:
+        """The same of a part of the usual number of events."""
+        try:
+            share = float(text)
+        except ValueError:
+            share = math.nan
+        if not 0 < share < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is no part; write a number above 0, as 0.5")
+        return share
 
     def events(self, usual: int) -> int:
         """So many instead of the usual number."""

@@ -15,9 +15,10 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.footprint import process_seconds
 from benchmarks.ground import Ground, body
 from benchmarks.samples import Samples, Taken
-from benchmarks.subject import Subject, Trigger, process_seconds
+from benchmarks.subject import Subject, Trigger
 
 TITLE = "Producers"
 _ROOT = Path(__file__).parent.parent

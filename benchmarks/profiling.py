@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 
+from benchmarks.footprint import descendants, process_seconds
 from benchmarks.ground import Ground
 from benchmarks.samples import say
-from benchmarks.subject import Subject, Trigger, descendants, process_seconds
+from benchmarks.subject import Subject, Trigger
 from benchmarks.throughput import CASES, TOPIC
 
 TIMES = 5

@@ -5,7 +5,6 @@ in the midst: neither the start of processes counts, nor the first calls that te
 the end, where a worker more has less and less to do. The reference loops have no such ends.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+
+from benchmarks.footprint import descendants, process_seconds, reaped_seconds
 
 LOOK_SECONDS = 0.01
 PATIENCE_SECONDS = 120.0
@@ -155,32 +156,5 @@ def processor_seconds(pid: int) -> dict[str, float]:
     processes = descendants(pid)
     return {
         "dispatcher": process_seconds(pid),
-        "workers": sum(process_seconds(each) + _reaped_seconds(each) for each in processes),
+        "workers": sum(process_seconds(each) + reaped_seconds(each) for each in processes),
     }
-
-
-def descendants(pid: int) -> list[int]:
-    """Its children, theirs, and so on."""
-    try:
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return [*children, *(each for child in children for each in descendants(child))]
-
-
-def process_seconds(pid: int) -> float:
-    """CPU of one process. Source: the first field of schedstat, nanoseconds."""
-    nanoseconds = 0
-    for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):
-            nanoseconds += int(thread.read_text().split()[0])
-    return nanoseconds / 1e9
-
-
-def _reaped_seconds(pid: int) -> float:
-    """CPU of the children that it has waited for. Source: fields 16 and 17 of proc(5) stat, in ticks."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")

@@ -15,10 +15,14 @@ def main() -> int:
     """Nothing is recorded; 1 where something could not be measured."""
     known = {each.name.lower().replace(" ", "-"): each for each in PEERS}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
-    parser.add_argument("names", nargs="*", choices=[*known, []], metavar="NAME", help=", ".join(known))
-    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="how often each is run")
-    parser.add_argument("--share", type=float, default=Effort.share, help="which part of the usual number of events")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--rounds", type=Effort.rounds_of, default=Effort.rounds, help="how often each is run")
+    parser.add_argument(
+        "--share", type=Effort.share_of, default=Effort.share, help="which part of the usual number of events"
+    )
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in known]:
+        parser.error(f"no peer is called {', '.join(unknown)}; there are {', '.join(known)}")
     # Ended by its clean-up, so that no peer is left behind looking for its server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     peers = [known[name] for name in arguments.names] or PEERS

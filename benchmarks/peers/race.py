@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.footprint import process_seconds
 from benchmarks.peers.loopback import LoopbackGround
 from benchmarks.peers.peer import Peer, Way
 from benchmarks.peers.programs.tally import progress
-from benchmarks.subject import Run, process_seconds
+from benchmarks.subject import Run
 
 PROGRAMS = Path(__file__).parent / "programs"
 LOOK_SECONDS = 0.05

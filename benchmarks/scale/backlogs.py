@@ -4,8 +4,8 @@ import time
 from itertools import count
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.footprint import megabytes
 from benchmarks.ground import Ground
-from benchmarks.scale.footprint import megabytes
 from benchmarks.subject import Subject, Trigger
 
 EVENTS = (10_000, 100_000, 1_000_000)

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.footprint import descendants, megabytes, process_seconds
 from benchmarks.ground import PADDING, Ground
-from benchmarks.scale.footprint import descendants, megabytes, seconds
 from benchmarks.scale.triggers import standing
 from benchmarks.subject import Subject, Trigger
 
@@ -87,7 +87,7 @@ async def _trickle(ground: Ground, subject: Subject, pids: list[int]) -> tuple[f
     """One event after the other; milliseconds of CPU for each, of all dispatchers and of the server."""
     body = json.dumps({"padding": PADDING})
     done = subject.done(ground.client)
-    before = sum(map(seconds, pids)), seconds(ground.server_pid)
+    before = sum(map(process_seconds, pids)), process_seconds(ground.server_pid)
     began, sent = time.perf_counter(), 0
     while (now := time.perf_counter() - began) < BUSY_SECONDS:
         while sent < now * A_SECOND:
@@ -95,7 +95,7 @@ async def _trickle(ground: Ground, subject: Subject, pids: list[int]) -> tuple[f
             sent += 1
         await asyncio.sleep(1 / A_SECOND)
     await _settled(ground, subject, done + sent)
-    after = sum(map(seconds, pids)), seconds(ground.server_pid)
+    after = sum(map(process_seconds, pids)), process_seconds(ground.server_pid)
     return (after[0] - before[0]) / sent * 1000, (after[1] - before[1]) / sent * 1000
 
 

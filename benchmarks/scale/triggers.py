@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.figure import Effort, Figure
+from benchmarks.footprint import descendants, megabytes, process_name, process_seconds
 from benchmarks.ground import Ground
-from benchmarks.scale.footprint import descendants, megabytes, process_name, seconds
 from benchmarks.subject import Subject, Trigger
 from evfn_cli import states
 
@@ -204,9 +204,9 @@ async def _calm(ground: Ground, instance: Standing) -> Calm:
     }
     await _until(lambda: not instance.workers, "idle workers end")
     await asyncio.sleep(CALM_SECONDS)
-    before = seconds(pid), seconds(ground.server_pid), _written(ground), time.perf_counter()
+    before = process_seconds(pid), process_seconds(ground.server_pid), _written(ground), time.perf_counter()
     await asyncio.sleep(IDLE_SECONDS)
-    after = seconds(pid), seconds(ground.server_pid), _written(ground), time.perf_counter()
+    after = process_seconds(pid), process_seconds(ground.server_pid), _written(ground), time.perf_counter()
     dispatcher, server, written, took = (end - begin for begin, end in zip(before, after, strict=True))
     return Calm(dispatcher / took * 100, server / took * 100, written / took, megabytes(pid), loading)
 

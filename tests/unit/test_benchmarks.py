@@ -1,6 +1,8 @@
 """What the benchmarks say of what they measured: the report that is committed, and the guard's decision."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -202,3 +204,18 @@ def test_without_recorded_ratios_the_guard_fails(capsys: pytest.CaptureFixture[s
 def test_guarded_cases_exist() -> None:
     """A case that is renamed does not slip out of the guard."""
     assert set(guard.GUARDED) <= {case.name for case in CASES}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "0"], ["--rounds", "-1"], ["--rounds", "two"], ["--only", "thruput"]]
+)
+def test_what_would_measure_nothing_is_refused(arguments: list[str]) -> None:
+    """It would take the place of what was measured before, and look like it."""
+    before = results.FILE.read_bytes()
+    refused = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=results.FILE.parents[1], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert arguments[1] in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert results.FILE.read_bytes() == before
