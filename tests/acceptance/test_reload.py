@@ -398,13 +398,16 @@ def test_reloading_names_the_dead_letters_that_wait(sandbox: Sandbox) -> None:
 
 
 def test_no_reload_keeps_to_the_code_of_the_start(sandbox: Sandbox) -> None:
-    """`--no-reload` watches nothing."""
-    sandbox.manifest(ONE)
+    """`--no-reload` watches nothing, and a worker that begins later runs what the first one did."""
+    sandbox.manifest(ONE.replace("max: 1}", "max: 1, recycle_after: 1}"))
     sandbox.function("greet", VERSION.format(1))
     with sandbox.running("--no-reload"):
         said(sandbox, "ready")
         sandbox.function("greet", VERSION.format(2))
+        before = workers(sandbox)
         assert ran(sandbox, 1) == "1 1 1"
+        wait_until(lambda: workers(sandbox).isdisjoint(before), description="another worker has taken over")
+        assert ran(sandbox, 2) == "1 2 1"
         assert "reloaded" not in sandbox.log.read_text()
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from evfn.clock import SystemClock
 from evfn.outcome import EmitForm, Outcome
+from evfn.services.kept import Kept
 from evfn.services.revision import Revision
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
@@ -47,7 +48,7 @@ def test_what_comes_back_during_a_drain_begins_nowhere() -> None:
     async def play() -> tuple[list[str], int]:
         taken = Taken()
         first, second, third = (
-            Revision(TRIGGER, CONFIG, Template(), taken, SystemClock(), keep=None) for _ in range(3)
+            Revision(TRIGGER, CONFIG, Template(), taken, SystemClock(), keep=Kept()) for _ in range(3)
         )
         second.take_over(first)
         third.take_over(second)

@@ -41,7 +41,7 @@ class Results(Protocol):
 class Revision:
     """The pool of one trigger as it is defined now, from its first load to its last delivery.
 
-    With `keep`, which holds it, every later worker loads what the first one did, even if the disk holds something else
+    `keep` holds what the first worker loaded, and every later one loads the same, even if the disk holds something else
     by then: an edit takes effect for all workers or for none. With `jobs` the workers here only load the function, and
     jobs run it.
     """
@@ -54,7 +54,7 @@ class Revision:
         results: Results,
         clock: Clock,
         *,
-        keep: Kept | None,
+        keep: Kept,
         jobs: "Callable[[Pool, Revision], JobPool] | None" = None,
     ) -> None:
         self.trigger = trigger
@@ -70,7 +70,7 @@ class Revision:
         self._keep = keep
         self._code: Code | None = None
         # What is loaded for jobs runs elsewhere.
-        self._pinned = msgspec.structs.replace(config, kept=keep is not None and jobs is None)
+        self._pinned = msgspec.structs.replace(config, kept=jobs is None)
         self._successor: Revision | None = None
         self._queue: deque[Delivery] | None = None
         self._draining = False
@@ -163,13 +163,10 @@ class Revision:
         """The function has been loaded. The first time decides what this revision is."""
         if not self.name:
             self.name = ready.revision
-            if self._keep is None:
-                self.files = frozenset(map(Path, ready.files))
-            else:
-                self._code = code = self._keep.code(Path(self.config.project_dir), ready)
-                self.files = code.files
-                if code.pinned is not None:
-                    self._pinned = msgspec.structs.replace(self._pinned, pinned=code.pinned)
+            self._code = code = self._keep.code(Path(self.config.project_dir), ready)
+            self.files = code.files
+            if code.pinned is not None:
+                self._pinned = msgspec.structs.replace(self._pinned, pinned=code.pinned)
         if not self._load.done():
             self._load.set_result(ready)
         self._results.loaded(self, ready, took)

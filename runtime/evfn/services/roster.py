@@ -96,7 +96,7 @@ class Roster:
         self._on_end = on_end
         self._tracer = tracer
         self._discovery = Discovery(connection, project)
-        self._kept = Kept() if place.definition else None
+        self._kept = Kept()
         self._fetching: dict[Dispatcher, asyncio.Task[None]] = {}
         self._queues: dict[str, JobQueue] = {}
 
