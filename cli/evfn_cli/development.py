@@ -16,6 +16,7 @@ from evfn.clock import SystemClock
 from evfn.listener import Listeners, TriggerState
 from evfn.project import prepare_state
 from evfn.runtime import Ended, Place, Runtime
+from evfn.scheduling import give_way
 from evfn_cli import editor_schema
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.log import MOMENT_SECONDS, Log
@@ -55,6 +56,7 @@ class Run:
             say(f"another instance runs in this folder (pid {each.pid}): the two share the events between them")
         async with server_url(location) as url:
             await self._wait_for(url)
+            give_way()
             definition = (location.manifest, location.env_file) if self._reload else ()
             place = Place(location.folder, location.functions, location.state, url, definition)
             opened = self._opened.definition

@@ -19,6 +19,7 @@ from evfn.listener import Happening, Listener, Listeners, ReloadEnded, Reloading
 from evfn.metrics import Metrics
 from evfn.project import OpenedProject, prepare_state
 from evfn.runtime import Ended, Place, Runtime
+from evfn.scheduling import give_way
 from evfn.trigger import Project
 from evfn_cli.checkup import warn_of_grave
 from evfn_cli.json_log import JsonLog
@@ -124,6 +125,7 @@ class Serve:
     async def _work(self) -> Ended:
         location = self._opened.location
         await self._wait_for_server()
+        give_way()
         place = Place(
             location.folder,
             location.functions,

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -186,6 +187,16 @@ def test_what_it_logs(project: Sandbox, redis: RealServer) -> None:
         assert set(kind.always) <= fields <= {*kind.always, *kind.perhaps}, line
         assert list(line)[:3] == ["time", "level", "event"]
         assert line["time"].endswith("Z")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the policy is Linux's")
+def test_its_processes_interrupt_nobody(project: Sandbox, redis: RealServer) -> None:
+    """What runs beside it, the server above all, goes on where one of them wakes up."""
+    project.function("greet", "import os\n\ndef run(event):\n    note(os.sched_getscheduler(0))\n")
+    with serving(project) as service:
+        emit(redis, "people", {"name": "Ada"})
+        wait_until(lambda: project.notes() == [str(os.SCHED_BATCH)], description="it ran, under that policy")
+        assert os.sched_getscheduler(service.process.pid) == os.SCHED_BATCH
 
 
 def test_it_needs_a_server_of_its_own(sandbox: Sandbox) -> None:
