@@ -4,11 +4,12 @@ Values only: no I/O here, and a listener must not block, for it is called on the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from evfn.outcome import Failure, Outcome
 from evfn.settlement import Settlement
@@ -24,8 +25,7 @@ class TriggerState(Enum):
     DISABLED = "disabled"
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(msgspec.Struct, frozen=True):
     """One trigger at the start. `topics` are its patterns; `waiting` counts the events before it, if known."""
 
     trigger: str
@@ -37,8 +37,7 @@ class Watched:
     waiting: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The instance takes events from now on. `server` is its URL with the password masked."""
 
     project: str
@@ -47,8 +46,7 @@ class Started:
     watched: tuple[Watched, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(msgspec.Struct, frozen=True):
     """A trigger's state is another one than before; `problem` says why and what to do where it is not OK.
 
     `place` is where the manifest names a function that does not load.
@@ -61,8 +59,7 @@ class StateChanged:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Invoked:
+class Invoked(msgspec.Struct, frozen=True):
     """One attempt ended and its settlement is stored. `attempts` is how many the trigger allows in all."""
 
     trigger: str
@@ -83,8 +80,7 @@ def stored_ms(stream_id: str, invocation_id: str) -> int | None:
     return int(digits) if digits.isdecimal() and invocation_id.endswith(stream_id) else None
 
 
-@dataclass(frozen=True, slots=True)
-class SucceededMany:
+class SucceededMany(msgspec.Struct, frozen=True):
     """`count` attempts of one trigger succeeded and are told together, with `emitted` emits in all.
 
     `duration` is what one of them took, on average, where it is known. `stored_ms` is when the first and the last
@@ -99,23 +95,20 @@ class SucceededMany:
     emitted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(msgspec.Struct, frozen=True):
     """One attempt was stopped by evfn itself; it is made again, and none is burnt."""
 
     trigger: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """The server handed `count` deliveries of one trigger to this instance."""
 
     trigger: str
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Filtered:
+class Filtered(msgspec.Struct, frozen=True):
     """The trigger's filter let `count` events not through, which is stored; on `errors` of them it had an error."""
 
     trigger: str
@@ -123,24 +116,21 @@ class Filtered:
     errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(msgspec.Struct, frozen=True):
     """`count` events are off the trigger's list without having run: trimmed by somebody, or none of evfn's."""
 
     trigger: str
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(msgspec.Struct, frozen=True):
     """A worker has loaded the trigger's function, `took` after it was asked for."""
 
     trigger: str
     took: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
+class Captured(msgspec.Struct, frozen=True):
     """One line a function wrote; `stream` is stdout, stderr or log. Raw: whoever prints it escapes it."""
 
     trigger: str
@@ -149,8 +139,7 @@ class Captured:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class FilterFailed:
+class FilterFailed(msgspec.Struct, frozen=True):
     """A trigger's filter had an error on an event; told once per trigger, the rest is counted."""
 
     trigger: str
@@ -160,52 +149,45 @@ class FilterFailed:
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """Something a person should know; `text` is one line, or one line and details."""
 
     text: str
     trigger: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(msgspec.Struct, frozen=True):
     """The server lets no instance begin, or this one not go on: why. It is tried until it does."""
 
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseUncertain:
+class LeaseUncertain(msgspec.Struct, frozen=True):
     """Beats fail, and why: the lease may lapse. With None they succeed again."""
 
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseLost:
+class LeaseLost(msgspec.Struct, frozen=True):
     """What runs here is killed and settled by others; a new instance begins, as `Started` tells."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reloading:
+class Reloading(msgspec.Struct, frozen=True):
     """Somebody asked for manifest, `.env` and functions to be read anew. `cause` names the signal."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadEnded:
+class ReloadEnded(msgspec.Struct, frozen=True):
     """All that `Reloading` asked for is decided; what came of it was told before. `refused` where some of it is not
     used."""
 
     refused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(msgspec.Struct, frozen=True):
     """An edit serves the next event. `dead` has the triggers among these that have dead letters, and how many.
 
     Without `triggers` it is a manifest that is right again.
@@ -215,8 +197,7 @@ class Reloaded:
     dead: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class NotReloaded:
+class NotReloaded(msgspec.Struct, frozen=True):
     """An edit cannot be used: why, and where. What served before goes on. Without `triggers` it is the manifest's."""
 
     problem: str
@@ -224,32 +205,28 @@ class NotReloaded:
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TriggersChanged:
+class TriggersChanged(msgspec.Struct, frozen=True):
     """The manifest gained these triggers, or lost them."""
 
     added: tuple[Watched, ...]
     removed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unbound:
+class Unbound(msgspec.Struct, frozen=True):
     """A new file that no trigger uses; `lines` would bind it, pasted into the manifest."""
 
     file: Path
     lines: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """Nothing new is taken any more; `running` invocations are finished first. `cause` names the signal, or `idle`."""
 
     cause: str
     running: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """Everything is let go of. `interrupted` invocations were killed when the time for them was up, or by an abort;
     they are delivered again, no attempt burnt."""
 

@@ -1,12 +1,13 @@
 """How one attempt ended. A closed set: whatever a function or its process does becomes one of these."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
     """One frame of a traceback, as raw as it left the worker; source text is added only when it is shown."""
 
     file: str
@@ -14,8 +15,7 @@ class Frame:
     function: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, array_like=True):
     """An exception as data; exceptions themselves never cross a process boundary.
 
     `type` is the class's full name, `bases` the full names of all its classes (for `give_up_on`), `frames` run from
@@ -67,40 +67,35 @@ class FormedEmit(Emit):
         return self.form.filled(self.own)
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     """The function returned. `unemitted` says that it returned a value which no topic takes."""
 
     emits: tuple[Emit, ...] = ()
     unemitted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The function raised. `retry_after` is set where it raised `evfn.Retry` with a time."""
 
     failure: Failure
     retry_after: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """No retry can help. `reason` is the dead letter's: rejected, invalid_data, loop or too_large."""
 
     reason: str
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """The function ran longer than its timeout and was killed; `stack` is where it stood, as text."""
 
     after: timedelta
     stack: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(msgspec.Struct, frozen=True):
     """The worker process ended, or could not be talked to, while the function ran. `cause` tells a person why."""
 
     cause: str
@@ -108,11 +103,10 @@ class Crashed:
     stack: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(msgspec.Struct, frozen=True):
     """evfn itself stopped the attempt (drain, abort, fence, a neighbour's kill): no attempt is burnt."""
 
-    cause: str = field(default="")
+    cause: str = ""
 
 
 Outcome = Succeeded | Failed | Rejected | TimedOut | Crashed | Interrupted

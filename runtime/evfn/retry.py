@@ -46,6 +46,8 @@ class RetryPolicy:
 
     def gives_up_on(self, bases: tuple[str, ...]) -> bool:
         """Whether an exception with these classes (full names) is one that no retry helps."""
+        if not self.give_up_on:
+            return False
         names = {name for base in bases for name in names_of(base)}
         return any(name in names for name in self.give_up_on)
 

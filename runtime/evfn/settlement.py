@@ -1,8 +1,9 @@
 """The core decision: what is done with a delivery after an attempt. Pure; the broker carries it out."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+
+import msgspec
 
 from evfn.outcome import Crashed, Emit, Failed, Failure, Interrupted, Outcome, Rejected, Succeeded, TimedOut
 from evfn.trigger import Trigger
@@ -21,32 +22,28 @@ class Reason(Enum):
     TOO_LARGE = "too_large"
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     """Done: store the emits and take the delivery off the list."""
 
     emits: tuple[Emit, ...] = ()
     unemitted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAt:
+class RetryAt(msgspec.Struct, frozen=True):
     """Run it again at this instant."""
 
     due: datetime
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """Keep it for a person."""
 
     reason: Reason
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Hand it back unburnt: any instance may start it at once."""
 
 

@@ -1,10 +1,13 @@
 """The frames between the processes: what goes in comes out, however the bytes are cut."""
 
+from typing import TypeVar
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evfn.outcome import Failure, Frame
 from evfn.workers.protocol import (
     LENGTH,
     MAX_FRAME_BYTES,
@@ -12,11 +15,9 @@ from evfn.workers.protocol import (
     EmitData,
     Exited,
     FailedReply,
-    FailureData,
     Fork,
     Forked,
     ForkFailed,
-    FrameData,
     FrameDone,
     FrameReader,
     Imported,
@@ -38,12 +39,19 @@ TEXT = st.text(max_size=20)
 BYTES = st.binary(max_size=20)
 
 
-def failures(causes: st.SearchStrategy[list[FailureData]]) -> st.SearchStrategy[FailureData]:
-    frames = st.builds(FrameData, TEXT, INT, TEXT)
-    return st.builds(FailureData, TEXT, TEXT, st.lists(TEXT, max_size=2), st.lists(frames, max_size=2), causes)
+Part = TypeVar("Part")
 
 
-FAILURE = failures(st.lists(failures(st.just([])), max_size=2))
+def tuples(parts: st.SearchStrategy[Part]) -> st.SearchStrategy[tuple[Part, ...]]:
+    return st.lists(parts, max_size=2).map(tuple)
+
+
+def failures(causes: st.SearchStrategy[tuple[Failure, ...]]) -> st.SearchStrategy[Failure]:
+    frames = st.builds(Frame, TEXT, INT, TEXT)
+    return st.builds(Failure, TEXT, TEXT, tuples(TEXT), tuples(frames), causes)
+
+
+FAILURE = failures(tuples(failures(st.just(()))))
 CONFIG = st.builds(
     WorkerConfig,
     project=TEXT,

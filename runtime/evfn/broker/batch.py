@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import msgspec
+
 from evfn.broker import limits
 from evfn.broker.dead_letter import DeadLetter, fields
 from evfn.outcome import Emit, EmitForm, FormedEmit
@@ -17,16 +19,14 @@ class Kind(Enum):
     DEAD = "D"
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(msgspec.Struct, frozen=True):
     """Where a settlement is told: `report` is added to the stream of `trace` in the same step, or not at all."""
 
     trace: str
     report: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One delivery to settle. `counters` are added exactly when it is; `deliveries` is its delivery count.
 
     `due_ms` is an instant of this instance's clock; the script takes its distance from now and adds the server's time.
@@ -39,7 +39,7 @@ class Entry:
     invocation_id: str = ""
     record: bytes = b""
     letter: Sequence[bytes] = ()
-    counters: Mapping[str, int] = field(default_factory=dict)
+    counters: Mapping[str, int] = {}
     deliveries: int = 1
     traced: Traced | None = None
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from evfn.broker.batch import Batch, Emitting, Entry, Kind, apart, by_streams, parts
 from evfn.broker.connection import Argument, Connection
 from evfn.broker.keys import Keys
@@ -72,7 +74,7 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
             if any(entry.traced for entry in part.entries):
                 # This user may have no right to the keys of traces; that must not stand in the way of settling.
                 todo.appendleft(
-                    replace(part, entries=[replace(each, traced=None) for each in part.entries], repeat=True)
+                    replace(part, entries=[structs.replace(each, traced=None) for each in part.entries], repeat=True)
                 )
                 continue
             if not any(entry.emits for entry in part.entries):

@@ -12,6 +12,7 @@ from typing import ClassVar
 import msgspec
 
 from evfn.functions.invocation import invocation_id
+from evfn.outcome import Failure
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
@@ -119,20 +120,6 @@ class LoadedToo(msgspec.Struct, frozen=True, array_like=True, tag="loaded_too"):
     answers: dict[str, Ready | LoadFailed]
 
 
-class FrameData(msgspec.Struct, frozen=True, array_like=True):
-    file: str
-    line: int
-    function: str
-
-
-class FailureData(msgspec.Struct, frozen=True, array_like=True):
-    type: str
-    message: str
-    bases: list[str]
-    frames: list[FrameData]
-    causes: list["FailureData"]
-
-
 class EmitData(msgspec.Struct, frozen=True, array_like=True):
     topic: str
     fields: list[bytes]
@@ -166,7 +153,7 @@ class FailedReply(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """Worker → dispatcher, before the byte. `retry_after_ms` is set for `evfn.Retry` with a time."""
 
     slot: int
-    failure: FailureData
+    failure: Failure
     retry_after_ms: int | None
 
 
@@ -175,7 +162,7 @@ class RejectedReply(msgspec.Struct, frozen=True, array_like=True, tag="rejected"
 
     slot: int
     reason: str
-    failure: FailureData
+    failure: Failure
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, tag="output"):
