@@ -4,7 +4,7 @@ When a trigger has more to say than a person reads, its lines of that moment bec
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +68,7 @@ class Log:
         self._width = 0
         self._moment = clock()
         self._lines: Counter[str] = Counter()
-        self._counted: dict[str, Counter[str]] = {}
+        self._counted: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._ready: set[str] = set()
 
     def tell(self, happening: Happening) -> None:
@@ -145,7 +145,7 @@ class Log:
 
     def flush(self) -> None:
         """Print what was only counted so far."""
-        counted, self._counted = self._counted, {}
+        counted, self._counted = self._counted, defaultdict(Counter)
         for trigger, kinds in counted.items():
             said = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
             self._line(trigger, click.style("… ", dim=True) + said)
@@ -273,7 +273,7 @@ class Log:
 
     def _count(self, trigger: str, kind: str, count: int) -> None:
         self.tick()
-        self._counted.setdefault(trigger, Counter())[kind] += count
+        self._counted[trigger][kind] += count
 
 
 def _dead_or_failed(invoked: Invoked) -> str:

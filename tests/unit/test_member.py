@@ -15,7 +15,7 @@ from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.ledger import Ledger, Status
 from evfn.workers.member import Member
-from evfn.workers.pool import Pool
+from evfn.workers.pool import Ended, Pool
 from evfn.workers.process import Worker
 from evfn.workers.protocol import FrameDone, Ready, SucceededReply, Work, WorkerConfig, pack
 from evfn.workers.template_process import Template
@@ -73,8 +73,9 @@ class Owner:
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         self.done += [each.stream_id for each in deliveries]
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
-        self.outcomes[delivery.stream_id] = outcome, elapsed
+    def ended(self, attempts: Sequence[Ended]) -> None:
+        for delivery, outcome, elapsed in attempts:
+            self.outcomes[delivery.stream_id] = outcome, elapsed
 
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...

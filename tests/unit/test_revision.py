@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from evfn.clock import SystemClock
-from evfn.outcome import EmitForm, Outcome
+from evfn.outcome import EmitForm
 from evfn.services.kept import Kept
 from evfn.services.revision import Revision
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.pool import Pool
+from evfn.workers.pool import Ended, Pool
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
@@ -27,7 +27,7 @@ class Taken:
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
+    def ended(self, attempts: Sequence[Ended], revision: str) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
     def loaded(self, revision: Revision, ready: Ready, took: timedelta | None) -> None: ...
     def broken(self, revision: Revision, failed: LoadFailed) -> None: ...

@@ -208,7 +208,9 @@ def _like(batch: Batch, acks: Sequence[bytes] = ()) -> Batch:
 
 
 def _size(entry: Entry) -> int:
+    size = len(entry.record) + sum(map(len, entry.letter)) + (0 if entry.traced is None else len(entry.traced.report))
+    if not entry.emits:
+        return size
     if (why := limits.too_large(entry.emits)) is not None:
         raise ValueError(why)
-    report = 0 if entry.traced is None else len(entry.traced.report)
-    return limits.size_of(entry.emits) + len(entry.record) + sum(map(len, entry.letter)) + report
+    return size + limits.size_of(entry.emits)

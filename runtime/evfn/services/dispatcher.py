@@ -24,7 +24,7 @@ from evfn.listener import (
     WorkerStarted,
 )
 from evfn.listener import TriggerState as State
-from evfn.outcome import Crashed, EmitForm, Outcome
+from evfn.outcome import Crashed, EmitForm
 from evfn.services import settling
 from evfn.services.fetch import Pairs
 from evfn.services.fetcher import Fetcher, Lease
@@ -44,7 +44,7 @@ from evfn.trigger import DataMode, Trigger
 from evfn.vitals import TriggerVitals
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.pool import Pool
+from evfn.workers.pool import Ended, Pool
 from evfn.workers.protocol import LoadFailed, Ready
 
 FINISHED_LOOK = timedelta(milliseconds=5)
@@ -290,7 +290,7 @@ class Dispatcher:
             self._skip(subscription, source, skipped)
         for delivery, died in taken.exhausted:
             crashed = Crashed(f"its instance died while it held this event ({died} of its attempts)")
-            self.ended(delivery, crashed, timedelta(), self.serving.name)
+            self.ended([(delivery, crashed, timedelta())], self.serving.name)
         if taken.held:
             self._submit(taken.held)
 
@@ -322,10 +322,10 @@ class Dispatcher:
         reached("before the verdict")
         self._verdicts.emitted(form, entries, own, took)
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
-        """An attempt on this revision ended with something to decide on."""
+    def ended(self, attempts: Sequence[Ended], revision: str) -> None:
+        """These attempts on this revision ended with something to decide on."""
         reached("before the verdict")
-        self._verdicts.ended(delivery, outcome, elapsed, revision)
+        self._verdicts.ended(attempts, revision)
 
     def released(self, deliveries: list[Delivery]) -> None:
         """The pool will not begin these: whoever takes the trigger next may."""

@@ -265,7 +265,7 @@ class JobPool:
         if outcome == Succeeded():
             self._owner.succeeded([held], elapsed)
         else:
-            self._owner.ended(held, outcome, elapsed)
+            self._owner.ended([(held, outcome, elapsed)])
 
     # --- enqueuing ---------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,13 @@ from typing import Protocol
 import msgspec
 
 from evfn.clock import Clock
-from evfn.outcome import EmitForm, Outcome
+from evfn.outcome import EmitForm
 from evfn.services.job_pool import JobPool
 from evfn.services.kept import Code, Kept
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.pool import Pool
+from evfn.workers.pool import Ended, Pool
 from evfn.workers.protocol import LoadFailed, Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
@@ -30,7 +30,7 @@ class Results(Protocol):
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None: ...
+    def ended(self, attempts: Sequence[Ended], revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
     def loaded(self, revision: "Revision", ready: Ready, took: timedelta | None) -> None: ...
@@ -146,8 +146,8 @@ class Revision:
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
         self._results.emitted(form, entries, own, took)
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
-        self._results.ended(delivery, outcome, elapsed, self.name)
+    def ended(self, attempts: Sequence[Ended]) -> None:
+        self._results.ended(attempts, self.name)
 
     def released(self, deliveries: list[Delivery]) -> None:
         """Whoever follows runs these before all that came later."""

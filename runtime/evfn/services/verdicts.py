@@ -18,8 +18,8 @@ from evfn.services.subscription import Subscription
 from evfn.settlement import Ack, DeadLetter, Release, RetryAt, Settlement, settle
 from evfn.tracing.tracer import Tracer
 from evfn.trigger import Trigger
-from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
+from evfn.workers.pool import Ended
 
 
 class Verdicts:
@@ -93,17 +93,33 @@ class Verdicts:
         emitting = Emitting(form, {"delivered": 1, "succeeded": 1, "emitted": 1}, pairs)
         held.subscription.settlers[Source.TOPIC].settle(Settling(emitting=[emitting], happenings=[told]))
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta, revision: str) -> None:
-        """An attempt ended with something to decide on."""
-        held = held_of(delivery)
-        if isinstance(outcome, Interrupted):
-            self._listener.tell(CutShort(self.trigger.name))
-            self._span_ends(held, outcome, None)
-            self._again(held)
-            return
-        if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
-            outcome = Rejected("too_large", Failure("evfn.TooLarge", why))
+    def ended(self, attempts: Sequence[Ended], revision: str) -> None:
+        """These attempts ended with something to decide on."""
         now = self._clock.now()
+        settlings: dict[tuple[Subscription, Source], Settling] = {}
+        for delivery, outcome, elapsed in attempts:
+            held = held_of(delivery)
+            if isinstance(outcome, Interrupted):
+                self._listener.tell(CutShort(self.trigger.name))
+                self._span_ends(held, outcome, None)
+                self._again(held)
+                continue
+            kept = _within_limits(outcome)
+            decision = self._decide(held, kept, now)
+            if isinstance(decision, Release):
+                self._give_back(held)
+                continue
+            place = held.subscription, held.source
+            if (together := settlings.get(place)) is None:
+                together = settlings[place] = Settling()
+            together.entries.append(self._entry(held, kept, decision, elapsed, now, revision))
+            together.happenings.append(self._invoked(held, kept, decision, elapsed))
+        for (subscription, source), together in settlings.items():
+            subscription.settlers[source].settle(together)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _decide(self, held: Held, outcome: Outcome, now: datetime) -> Settlement:
         decision = settle(
             self.trigger,
             held.attempt,
@@ -113,9 +129,21 @@ class Verdicts:
             random=self._random(),
         )
         self._span_ends(held, outcome, decision)
+        return decision
+
+    def _entry(
+        self,
+        held: Held,
+        outcome: Outcome,
+        decision: Ack | RetryAt | DeadLetter,
+        elapsed: timedelta,
+        now: datetime,
+        revision: str,
+    ) -> Entry:
+        """What this decision is for the broker, with what it counts and what is reported of it."""
         counters = {"delivered": 1} if held.opens else {}
         traced = None
-        if held in self._followed and not isinstance(decision, Release):
+        if held in self._followed:
             self._followed.discard(held)
             traced = self._reports.ended(held, outcome, decision, elapsed)
         match decision:
@@ -124,21 +152,13 @@ class Verdicts:
                 if unemitted:
                     counters["unemitted"] = 1
                     self._say_unemitted(revision)
-                entry = settling.acked(held, emits, counters, traced)
+                return settling.acked(held, emits, counters, traced)
             case RetryAt():
-                entry = settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
+                return settling.retried(held, outcome, decision, now, counters | {"failed": 1, "retried": 1}, traced)
             case DeadLetter():
                 counters |= {"failed": 1, "dead_lettered": 1}
                 by = (self._instance, revision)
-                entry = settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
-            case Release():
-                self._give_back(held)
-                return
-        held.subscription.settlers[held.source].settle(
-            Settling(entries=[entry], happenings=[self._invoked(held, outcome, decision, elapsed)])
-        )
-
-    # --- inside --------------------------------------------------------------------------------------------------
+                return settling.dead(held, self.trigger.name, outcome, decision, now, by, counters, traced)
 
     def _succeeded(self, source: Source, some: list[Held], count: int, took: timedelta | None) -> Happening:
         """Of so many successes; `some` are all of them, or the first and the last."""
@@ -188,6 +208,13 @@ class Verdicts:
                 self.trigger.name,
                 f"{self.trigger.function} returned a value, but the trigger has no `emits`: it is dropped",
             )
+
+
+def _within_limits(outcome: Outcome) -> Outcome:
+    """The same, but for one that emits more than a call to the server can hold."""
+    if isinstance(outcome, Succeeded) and (why := too_large(outcome.emits)) is not None:
+        return Rejected("too_large", Failure("evfn.TooLarge", why))
+    return outcome
 
 
 def _stored_ms(source: Source, group: list[Held]) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections import deque
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -48,9 +49,9 @@ from evfn.workers.reply import outcome_of
 from evfn.workers.waiting import Waiting
 
 if TYPE_CHECKING:
-    from evfn.workers.pool import Pool
+    from evfn.workers.pool import Ended, Pool
 
-_BEGUN = (Status.RUNNING, Status.DONE, Status.REPLIED)
+_BEGUN = bytes((Status.RUNNING, Status.DONE, Status.REPLIED))
 RECALL_AFTER_NS = 100_000_000
 """A frame whose event has run this long gives the events behind it to others."""
 STACK_PATIENCE_NS = 50_000_000
@@ -204,7 +205,7 @@ class Member:
                 if (frame := self._frame_of(message.slot)) is not None:
                     # What stands in shared memory came before it, and emits keep their order.
                     self._hear(frame, self._pace_before(frame))
-                self._replied(message.slot, outcome_of(message))
+                    self._replied(frame, [(message.slot, outcome_of(message))])
             case Output(slot, stream, text):
                 self._pool.owner.output(self._delivery(slot), stream, text)
             case Imported(modules):
@@ -232,37 +233,47 @@ class Member:
         self._load_timer = None
         self._load_answer(LoadFailed(f"importing the function took longer than {LOAD_SECONDS:g} s"))
 
-    def _replied(self, slot: int, outcome: Outcome) -> None:
-        frame = self._frame_of(slot)
-        delivery = frame.take(slot) if frame is not None else None
-        if delivery is None:
-            return
-        if slot in self._cancelled:
-            del self._cancelled[slot]
-            if not isinstance(outcome, Succeeded):
-                # What it was cancelled with shows where it stood.
-                stack = format_failure(outcome.failure) if isinstance(outcome, Failed) else ""
-                outcome = TimedOut(self._pool.timeout, stack)
-        self._account([(delivery, outcome, slot)])
+    def _replied(self, frame: Frame, replies: Iterable[tuple[int, Outcome]]) -> None:
+        """What became of the events in these slots of the frame, in their order."""
+        ended: list[tuple[Delivery, Outcome, int]] = []
+        for slot, outcome in replies:
+            delivery = frame.take(slot) if slot in frame else None
+            if delivery is None:
+                continue
+            cancelled = self._cancelled.pop(slot, None) is not None
+            ended.append((delivery, self._timed_out(outcome) if cancelled else outcome, slot))
+        if ended:
+            self._account(ended, frame)
 
-    def _account(self, ended: list[tuple[Delivery, Outcome, int]]) -> None:
+    def _timed_out(self, outcome: Outcome) -> Outcome:
+        """What an async function came to that was cancelled at its timeout."""
+        if isinstance(outcome, Succeeded):
+            return outcome
+        # What it was cancelled with shows where it stood.
+        return TimedOut(self._pool.timeout, format_failure(outcome.failure) if isinstance(outcome, Failed) else "")
+
+    def _account(self, ended: list[tuple[Delivery, Outcome, int]], frame: Frame | None = None) -> None:
+        """`frame` is that of all of them, where it is not over yet."""
         self.held -= len(ended)
+        ledger = self.worker.ledger
         now_ns = int(self._pool.clock.monotonic() * 1e9)
+        attempts: list[Ended] = []
         for delivery, outcome, slot in ended:
-            started_ns = self.worker.ledger.started_ns(slot)
-            ended_ns = self._following_ns(slot) or now_ns
+            started_ns = ledger.started_ns(slot)
+            ended_ns = self._following_ns(frame, slot) or now_ns
             if delivery.traceparent is not None:
-                delivery.ran_ns = self.worker.ledger.ran_ns(slot) or (started_ns, ended_ns)
+                delivery.ran_ns = ledger.ran_ns(slot) or (started_ns, ended_ns)
             ran_ns = max(0, ended_ns - started_ns)
-            self._pool.owner.ended(delivery, outcome, timedelta(microseconds=ran_ns / 1000))
+            attempts.append((delivery, outcome, timedelta(microseconds=ran_ns / 1000)))
+        self._pool.owner.ended(attempts)
         self._pool.accounted(len(ended))
 
-    def _following_ns(self, slot: int) -> int | None:
+    def _following_ns(self, frame: Frame | None, slot: int) -> int | None:
         """When a sync function went on to the event behind this one, if it has: what it said may be read much later."""
-        frame = None if self._pool.is_async else self._frame_of(slot)
-        if frame is None or slot + 1 not in frame or self.worker.ledger.status(slot + 1) not in _BEGUN:
+        if frame is None or self._pool.is_async or slot + 1 not in frame:
             return None
-        return self.worker.ledger.started_ns(slot + 1)
+        ledger = self.worker.ledger
+        return ledger.started_ns(slot + 1) if ledger.memory[slot + 1] in _BEGUN else None
 
     def _harvest(self) -> None:
         """Settle what is done in frames that are not."""
@@ -281,10 +292,15 @@ class Member:
             # What wrote over this may have written over anything.
             self.worker.kill()
             return False
-        # Emits of one topic keep their order; those of one form in a row are settled together.
+        # Emits of one topic keep their order; those of one form in a row are settled together, and so is all else.
         formed: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
+        others: list[tuple[int, Outcome]] = []
+        emitting = False
         for record in records:
             if isinstance(record, FormedReply):
+                if emitting:
+                    self._replied(frame, others)
+                    others, emitting = [], False
                 form = frame.forms[record.form]
                 before, replies = formed.get(form.topic, (None, []))
                 if before is form:
@@ -300,15 +316,16 @@ class Member:
                     for form, replies in formed.values():
                         self._emitted(frame, form, replies, took)
                     formed.clear()
-                self._replied(record.slot, outcome_of(record))
+                    emitting = True
+                others.append((record.slot, outcome_of(record)))
         for form, replies in formed.values():
             self._emitted(frame, form, replies, took)
+        self._replied(frame, others)
         return True
 
     def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
         if frame.entries is None or len(replies) < TOGETHER:
-            for reply in replies:
-                self._replied(reply.slot, Succeeded((FormedEmit(form, reply.own),)))
+            self._replied(frame, [(reply.slot, Succeeded((FormedEmit(form, reply.own),))) for reply in replies])
         elif new := [reply for reply in replies if frame.account(reply.slot)]:
             self.held -= len(new)
             entries = frame.entries.only([reply.slot - frame.first for reply in new])

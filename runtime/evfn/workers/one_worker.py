@@ -10,7 +10,7 @@ from evfn.outcome import EmitForm, Outcome, Succeeded
 from evfn.trigger import Trigger, Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.pool import Pool
+from evfn.workers.pool import Ended, Pool
 from evfn.workers.protocol import Ready, WorkerConfig
 from evfn.workers.template_process import Template
 
@@ -60,9 +60,10 @@ class OneWorker:
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
         """Never said here: what runs alone stands alone."""
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
+    def ended(self, attempts: Sequence[Ended]) -> None:
         """The pool says: it returned a value, or failed."""
-        self._ended(outcome, elapsed)
+        for _, outcome, elapsed in attempts:
+            self._ended(outcome, elapsed)
 
     def released(self, deliveries: list[Delivery]) -> None:
         """The pool says: it will not run it, for the function does not load, which `load` has told."""

@@ -21,6 +21,10 @@ TICK = timedelta(milliseconds=25)
 MAX_LOAD_BACKOFF = timedelta(seconds=30)
 
 
+Ended = tuple[Delivery, Outcome, timedelta]
+"""An attempt that is over: of which event, how it ended, and how long it ran."""
+
+
 class PoolOwner(Protocol):
     """Who gets the results. Calls are made from the event loop and must not block."""
 
@@ -30,8 +34,8 @@ class PoolOwner(Protocol):
     def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
         """These returned with one emit of this form each, `own` its values in the same order; `took` as above."""
 
-    def ended(self, delivery: Delivery, outcome: Outcome, elapsed: timedelta) -> None:
-        """This attempt ended in some other way, or with emits."""
+    def ended(self, attempts: Sequence[Ended]) -> None:
+        """These ended in some other way, or with emits, in this order."""
 
     def released(self, deliveries: list[Delivery]) -> None:
         """These were not begun and will not be, for now."""
