@@ -89,6 +89,22 @@ async def test_an_inbox_at_its_last_id_keeps_the_retry(connection: Connection, g
     assert await connection.call("HGET", keys.bodies(group.topic, group.group), "i0") == b"one"
 
 
+async def test_an_inbox_that_ends_on_the_way_keeps_the_rest_as_it_was(
+    connection: Connection, group: Group, keys: Keys
+) -> None:
+    """One fits; those behind it wait on, each for its own time, with its body."""
+    await schedule(connection, group, b"one", b"two", b"three")
+    retry = keys.retry(group.topic, group.group)
+    await connection.call("ZADD", retry, 1, "i0", 2, "i1", 3, "i2")
+    await connection.call("XADD", group.key(Source.INBOX), LAST_ID[:-1] + "4", "a", "1")
+    with pytest.raises(BrokerError, match="inbox"):
+        await group.promote(10)
+    assert await connection.call("ZRANGE", retry, 0, -1, "WITHSCORES") == [b"i1", b"2", b"i2", b"3"]
+    bodies = keys.bodies(group.topic, group.group)
+    assert await connection.call("HMGET", bodies, "i0", "i1", "i2") == [None, b"two", b"three"]
+    assert [fields for _, fields in await group.fetch(Source.INBOX, 10)][1:] == [[b"record", b"one"]]
+
+
 async def test_what_has_no_body_is_counted_though_the_inbox_is_refused(
     connection: Connection, group: Group, keys: Keys
 ) -> None:

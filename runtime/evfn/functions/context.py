@@ -5,39 +5,28 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from evfn.functions.invocation import invocation_id
 
 if TYPE_CHECKING:
     from evfn.functions.results import Emits
 
 
-class Context:
+class Context(msgspec.Struct, eq=False):
     """One attempt of a function, as the function sees it.
 
     `attempt` is 1 on the first run, `attempts` the trigger's limit. `invocation_id` stays the same over all attempts:
     use it as the key that makes an outside effect idempotent. `topic` is the event's, `trigger` the trigger's name.
     """
 
-    __slots__ = ("_deadline_ns", "_emits", "attempt", "attempts", "invocation_id", "topic", "trigger")
-
-    def __init__(
-        self,
-        *,
-        attempt: int = 1,
-        attempts: int = 1,
-        invocation_id: str = "",
-        topic: str = "",
-        trigger: str = "",
-        deadline_ns: int | None = None,
-        emits: "Emits | None" = None,
-    ) -> None:
-        self.attempt = attempt
-        self.attempts = attempts
-        self.invocation_id = invocation_id
-        self.topic = topic
-        self.trigger = trigger
-        self._deadline_ns = deadline_ns
-        self._emits = emits
+    attempt: int = 1
+    attempts: int = 1
+    invocation_id: str = ""
+    topic: str = ""
+    trigger: str = ""
+    _deadline_ns: int | None = None
+    _emits: "Emits | None" = None
 
     @property
     def replay(self) -> str | None:

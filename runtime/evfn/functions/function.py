@@ -135,13 +135,13 @@ class Function:
         if started_ns is None:
             started_ns = time.monotonic_ns()
         return Context(
-            attempt=invocation.attempt,
-            attempts=self._attempts,
-            invocation_id=invocation.invocation_id,
-            topic=invocation.topic,
-            trigger=self._origin.trigger,
-            deadline_ns=None if limit is None else started_ns + limit,
-            emits=emits,
+            invocation.attempt,
+            self._attempts,
+            invocation.invocation_id,
+            invocation.topic,
+            self._origin.trigger,
+            None if limit is None else started_ns + limit,
+            emits,
         )
 
     def _run_on_loop(self, value: Any, emits: Emits) -> None:

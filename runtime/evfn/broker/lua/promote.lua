@@ -31,32 +31,36 @@ if back > 1000 then
   end
 end
 local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
-local moved, bytes, dropped = 0, 0, {}
-local refused
+local bytes, removed, dropped, moving, records = 0, {}, {}, {}, {}
 for index = 1, #due, 2 do
-  local invocation, score = due[index], due[index + 1]
-  local body = redis.call('HGET', bodies, invocation)
-  if redis.call('ZREM', retry, invocation) == 1 then
-    if body then
-      local added = redis.pcall('XADD', inbox, '*', 'record', body)
-      if type(added) == 'table' then
-        redis.pcall('ZADD', retry, score, invocation)
-        refused = added.err
-        break
-      end
-      redis.pcall('HDEL', bodies, invocation)
-      moved = moved + 1
-      bytes = bytes + #body
-    else
-      dropped[#dropped + 1] = invocation
-    end
-  end
   if bytes >= most_bytes then break end
+  local invocation = due[index]
+  removed[#removed + 1] = invocation
+  local body = redis.call('HGET', bodies, invocation)
+  if body then
+    moving[#moving + 1] = index
+    records[#records + 1] = body
+    bytes = bytes + #body
+  else
+    dropped[#dropped + 1] = invocation
+  end
 end
+if #removed > 0 then redis.call('ZREM', retry, unpack(removed)) end
+local moved, refused = {}, nil
+for number = 1, #moving do
+  local added = redis.pcall('XADD', inbox, '*', 'record', records[number])
+  if type(added) == 'table' then
+    refused = added.err
+    for back = number, #moving do redis.pcall('ZADD', retry, due[moving[back] + 1], due[moving[back]]) end
+    break
+  end
+  moved[number] = due[moving[number]]
+end
+if #moved > 0 then redis.pcall('HDEL', bodies, unpack(moved)) end
 -- Counted as delivered when they were first settled; without a body nothing can run them any more.
 if #dropped > 0 then redis.pcall('HINCRBY', stats, 'dropped', #dropped) end
 if refused then return {'BLOCKED', inbox, refused} end
 
 redis.pcall('HSET', stats, 'clock', now)
 local next_due = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
-return {'OK', moved, dropped, next_due or '', now}
+return {'OK', #moved, dropped, next_due or '', now}

@@ -83,13 +83,15 @@ end
 
 local acked, taken = 0, 0
 if inbox then
+  local gone = {}
   for index = 8, 7 + plain do
     if ack(ARGV[index]) == 1 then
       acked = acked + 1
-      redis.pcall('XDEL', stream, ARGV[index])
+      gone[acked] = ARGV[index]
       if mailboxes then close(ARGV[index]) end
     end
   end
+  if acked > 0 then redis.pcall('XDEL', stream, unpack(gone)) end
 elseif checked or mailboxes then
   for index = 8, 7 + plain do
     if ack(ARGV[index]) == 1 then
