@@ -20,6 +20,7 @@ from evfn.outcome import (
     TimedOut,
 )
 from evfn.traceback import format_failure
+from evfn.workers.channel import CONTROL_LOST
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
 from evfn.workers.frame import Frame
@@ -63,8 +64,6 @@ TOGETHER = 16
 MEMORY_EVERY_NS = 250_000_000
 LOAD_SECONDS = 60.0
 """How long importing a function may take; then its trigger is broken."""
-CONTROL_LOST = 97
-"""A worker's exit code when its control socket was closed under it."""
 
 
 class Member:
