@@ -29,6 +29,7 @@ from evfn.workers.protocol import (
     Stop,
     SucceededReply,
     Work,
+    WorkEntries,
     WorkerConfig,
     encode,
 )
@@ -80,6 +81,9 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
 )
 
 
+WORK = WorkEntries(1, 0, "p/t", "t", [(b"1-0", [b"data", b"{}"])])
+
+
 @given(messages=st.lists(MESSAGE, max_size=5), size=st.integers(1, 50))
 def test_messages_survive_any_cutting_of_the_stream(messages: list[Message], size: int) -> None:
     """A socket may deliver frames together, in pieces, or cut within their length."""
@@ -104,6 +108,20 @@ def test_a_reader_left_half_way_keeps_the_rest() -> None:
     assert next(messages) == Cancel(1)
     messages.close()  # type: ignore[attr-defined]  # the iterator is a generator
     assert list(reader.feed(b"")) == [Cancel(2)]
+
+
+def test_the_memory_of_a_chunk_may_be_used_again() -> None:
+    """What was read is whole even where the next chunk comes into the same memory, and that memory is not held on to."""
+    stream = encode(WORK) + encode(Output(3, "stdout", "hello"))
+    memory = bytearray(len(encode(WORK)) + 5)
+    reader = FrameReader()
+    memory[:] = stream[: len(memory)]
+    read = list(reader.feed(memoryview(memory)))
+    rest = stream[len(memory) :]
+    memory[: len(rest)] = rest
+    read += reader.feed(memoryview(memory)[: len(rest)])
+    memory.clear()
+    assert read == [WORK, Output(3, "stdout", "hello")]
 
 
 @pytest.mark.parametrize(

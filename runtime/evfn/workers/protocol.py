@@ -314,28 +314,34 @@ class FrameReader:
     """Cuts a byte stream into messages. Feed it what arrives; a partial frame waits for its rest."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[Message]:
-        """Every message completed by this chunk, in order.
+    def feed(self, chunk: bytes | memoryview) -> Iterator[Message]:
+        """Every message completed by this chunk, in order. The chunk must stay as it is until the last is taken.
 
         Raises ValueError where the bytes cannot be a frame: the other side is broken and must be ended.
         """
-        buffer = self._buffer
-        buffer += chunk
+        rest = self._rest
+        if continued := bool(rest):
+            rest += chunk
+        # What begins and ends within a chunk, as most messages do, is decoded where it stands.
+        view = memoryview(rest if continued else chunk)
         start = 0
-        end = len(buffer)
+        end = len(view)
         try:
             while end - start >= LENGTH.size:
-                (length,) = LENGTH.unpack_from(buffer, start)
+                (length,) = LENGTH.unpack_from(view, start)
                 if length > MAX_FRAME_BYTES:
                     raise ValueError(f"a frame of {length} bytes is longer than any message")
-                stop = start + LENGTH.size + length
-                if stop > end:
+                begin = start + LENGTH.size
+                if begin + length > end:
                     break
-                message = _decoder.decode(memoryview(buffer)[start + LENGTH.size : stop].tobytes())
-                start = stop
-                yield message
+                start = begin + length
+                # Kept nowhere here: whoever takes it decides how long a frame of events stays in memory.
+                yield _decoder.decode(view[begin:start])
         finally:
-            if start:
-                del buffer[:start]
+            if continued:
+                view.release()
+                del rest[:start]
+            else:
+                rest += view[start:]
