@@ -111,7 +111,7 @@ def test_a_reader_left_half_way_keeps_the_rest() -> None:
 
 
 def test_the_memory_of_a_chunk_may_be_used_again() -> None:
-    """What was read is whole even where the next chunk comes into the same memory, and that memory is not held on to."""
+    """What was read stays whole where the next chunk comes into the same memory, and that memory is not held on to."""
     stream = encode(WORK) + encode(Output(3, "stdout", "hello"))
     memory = bytearray(len(encode(WORK)) + 5)
     reader = FrameReader()
