@@ -239,6 +239,21 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     kept: bool = False
 
 
+class ForkAgain(msgspec.Struct, frozen=True, array_like=True, tag="fork_again"):
+    """Dispatcher → template, with a Fork's descriptors attached: as the Fork before with a config of this `identity`
+    and revision, whose worker a loaded template forked. Neither the config nor the code is sent once more."""
+
+    worker: int
+    identity: bytes
+    revision: str
+
+
+class Lacking(msgspec.Struct, frozen=True, array_like=True, tag="lacking"):
+    """Template → dispatcher: no loaded template is left for that ForkAgain; a Fork, with everything, is needed."""
+
+    worker: int
+
+
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
     """Dispatcher → template: this revision will not be asked for any more by a config of this `identity`."""
 
@@ -260,10 +275,14 @@ class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
-    """Template → dispatcher (and loaded template → template), with the child's pidfd attached."""
+    """Template → dispatcher (and loaded template → template), with the child's pidfd attached.
+
+    `loaded` says to the dispatcher that a loaded template forked it, and may once more.
+    """
 
     worker: int
     pid: int
+    loaded: bool = False
 
 
 class ForkFailed(msgspec.Struct, frozen=True, array_like=True, tag="fork_failed"):
@@ -285,8 +304,8 @@ Reply = SucceededReply | FailedReply | RejectedReply
 Record = Form | FormedReply | Reply
 """What stands in a frame's arena."""
 FromWorker = Ready | LoadFailed | LoadedToo | Imported | Reply | Output | FrameDone
-ToTemplate = Fork | Forget
-FromTemplate = Forked | ForkFailed | Exited
+ToTemplate = Fork | ForkAgain | Forget
+FromTemplate = Forked | ForkFailed | Lacking | Exited
 WithinTemplates = ForkLoaded | Loaded
 Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
