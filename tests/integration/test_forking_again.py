@@ -73,7 +73,14 @@ class Project:
         assert self.template._process is not None
         pid = self.template._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(each) for each in children if Path(f"/proc/{each}/comm").read_text() == "evfn-loaded\n"]
+        return [int(each) for each in children if _name(each) == "evfn-loaded\n"]
+
+
+def _name(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""  # It has just ended.
 
 
 @pytest.fixture
