@@ -58,6 +58,21 @@ def test_a_returned_value_is_told_before_its_byte(workshop: Workshop) -> None:
     assert worker.ledger.status(5) is Status.REPLIED
 
 
+def test_frames_come_whole_however_they_are_cut(workshop: Workshop) -> None:
+    """Longer than what is read at once, and two under way at a time: each event's data are its own."""
+    worker = workshop.fork("ok", "ok:echo")
+    letters = "abcdef"
+    for first in (0, 3):
+        entries = [plain({"text": letter * 300_000}) for letter in letters[first : first + 3]]
+        number = worker.hand_over(*entries, first=first)
+        worker.hand_over(plain({"text": "short"}), first=6 + first)
+        worker.wait_for(FrameDone, lambda done, number=number + 1: done.frame == number)
+    replies = {reply.slot: reply.emits[0] for reply in worker.said if isinstance(reply, SucceededReply)}
+    assert {slot: data(replies[slot])["text"] for slot in range(6)} == {
+        slot: letter * 300_000 for slot, letter in enumerate(letters)
+    }
+
+
 def test_emits_keep_their_order_over_context_and_return(workshop: Workshop) -> None:
     """The context's first, as they were made, then what the function returns."""
     worker = workshop.fork("ok", "ok:emit")

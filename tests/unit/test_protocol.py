@@ -16,12 +16,14 @@ from evfn.workers.protocol import (
     Exited,
     FailedReply,
     Fork,
+    ForkAgain,
     Forked,
     ForkFailed,
     FrameDone,
     FrameReader,
     Imported,
     Invocation,
+    Lacking,
     LoadFailed,
     Message,
     Output,
@@ -30,6 +32,7 @@ from evfn.workers.protocol import (
     Stop,
     SucceededReply,
     Work,
+    WorkEntries,
     WorkerConfig,
     encode,
 )
@@ -82,10 +85,15 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
     st.builds(Output, st.integers(-1, 9), TEXT, TEXT),
     st.builds(FrameDone, INT, INT),
     st.builds(Fork, INT, CONFIG),
-    st.builds(Forked, INT, INT),
+    st.builds(ForkAgain, INT, BYTES, TEXT),
+    st.builds(Lacking, INT),
+    st.builds(Forked, INT, INT, st.booleans()),
     st.builds(ForkFailed, INT, TEXT),
     st.builds(Exited, INT, st.integers(-64, 255)),
 )
+
+
+WORK = WorkEntries(1, 0, "p/t", "t", [(b"1-0", [b"data", b"{}"])])
 
 
 @given(messages=st.lists(MESSAGE, max_size=5), size=st.integers(1, 50))
@@ -112,6 +120,20 @@ def test_a_reader_left_half_way_keeps_the_rest() -> None:
     assert next(messages) == Cancel(1)
     messages.close()  # type: ignore[attr-defined]  # the iterator is a generator
     assert list(reader.feed(b"")) == [Cancel(2)]
+
+
+def test_the_memory_of_a_chunk_may_be_used_again() -> None:
+    """What was read stays whole where the next chunk comes into the same memory, and that memory is not held on to."""
+    stream = encode(WORK) + encode(Output(3, "stdout", "hello"))
+    memory = bytearray(len(encode(WORK)) + 5)
+    reader = FrameReader()
+    memory[:] = stream[: len(memory)]
+    read = list(reader.feed(memoryview(memory)))
+    rest = stream[len(memory) :]
+    memory[: len(rest)] = rest
+    read += reader.feed(memoryview(memory)[: len(rest)])
+    memory.clear()
+    assert read == [WORK, Output(3, "stdout", "hello")]
 
 
 @pytest.mark.parametrize(

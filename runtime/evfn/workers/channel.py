@@ -1,5 +1,6 @@
 """The worker's end of its control socket: plain blocking reads and writes; where it breaks, the process ends."""
 
+import mmap
 import os
 import socket
 import threading
@@ -18,6 +19,9 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._sending = threading.Lock()
+        # Always the same memory, of which only what is needed is ever touched: taken anew for each frame of events, the
+        # kernel would empty as many pages for each.
+        self._chunk = memoryview(mmap.mmap(-1, READ_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self.open(descriptor)
 
     def open(self, descriptor: int) -> None:
@@ -55,15 +59,15 @@ class Channel:
 
     def _receive(self, flags: int) -> Iterator[Message]:
         try:
-            chunk = self._socket.recv(READ_BYTES, flags)
+            size = self._socket.recv_into(self._chunk, 0, flags)
         except BlockingIOError:
             return
         except OSError:
             lost()
-        if not chunk:
+        if not size:
             lost()
         try:
-            yield from self._reader.feed(chunk)
+            yield from self._reader.feed(self._chunk[:size])
         except ValueError:
             lost()
 

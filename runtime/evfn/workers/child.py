@@ -23,7 +23,7 @@ from evfn.functions.pinned import PinnedModules
 from evfn.functions.results import Origin
 from evfn.functions.revision import imported_modules, imports_begin, read, revision
 from evfn.trigger import DataMode
-from evfn.workers import leaving
+from evfn.workers import leaving, signal_mask
 from evfn.workers.channel import Channel
 from evfn.workers.late_imports import LateImports
 from evfn.workers.ledger import Ledger
@@ -35,6 +35,7 @@ from evfn.workers.protocol import LoadedToo, LoadFailed, Ready, WorkerConfig
 from evfn.workers.residue import Residue, threads
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
+from evfn.workers.signal_mask import Mask
 from evfn.workers.surroundings import NONE, Descriptors, arrange, be_ordinary, leave, move_in
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ class _Worker:
         self._imports = imports
         self._traced = traced
 
-    def live_again(self, descriptors: Descriptors, mask: set[int]) -> NoReturn:
+    def live_again(self, descriptors: Descriptors, mask: Mask) -> NoReturn:
         """In a process that a loaded template forked: say Ready at once."""
         _dump_to(descriptors.stack)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal_mask.restore(mask)
         self._channel.open(descriptors.control)
         self._channel.send(self._ready)
         self.live(descriptors)

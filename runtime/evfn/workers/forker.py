@@ -12,7 +12,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from evfn.workers.protocol import Exited, Fork, Forked, ForkFailed, ForkLoaded, FrameReader, FromTemplate, encode
+from evfn.workers.protocol import (
+    Exited,
+    Fork,
+    ForkAgain,
+    Forked,
+    ForkFailed,
+    ForkLoaded,
+    FrameReader,
+    FromTemplate,
+    encode,
+)
 from evfn.workers.protocol import Message as Order
 from evfn.workers.surroundings import Descriptors
 
@@ -44,7 +54,7 @@ class Forker:
             raise EOFError
         self._descriptors.extend(descriptors)
         for message in self._reader.feed(chunk):
-            count = DESCRIPTORS_PER_FORK if isinstance(message, Fork | ForkLoaded) else 0
+            count = DESCRIPTORS_PER_FORK if isinstance(message, Fork | ForkAgain | ForkLoaded) else 0
             yield message, [self._descriptors.popleft() for _ in range(count)]
 
     def fork(self, worker: int, descriptors: list[int], live: Callable[[Descriptors], NoReturn]) -> int:

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -37,7 +36,8 @@ def children() -> list[int]:
     Empty where the kernel does not tell. Only right in a process of a single thread.
     """
     try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb", buffering=0) as file:  # noqa: PTH123 - for every worker
+            return [int(pid) for pid in file.readall().split()]
     except OSError:
         return []
 

@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from evfn.workers import kinship
+from evfn.workers import kinship, signal_mask
 from evfn.workers.forker import Forker
 from evfn.workers.protocol import ForkLoaded, Loaded, encode
+from evfn.workers.signal_mask import Mask
 from evfn.workers.surroundings import NONE, Descriptors, leave, rearrange
 
 NAME = b"evfn-loaded"
 """What the kernel calls a loaded template."""
 ADOPTION_LOOK_SECONDS = 0.0002
 
-Live = Callable[[Descriptors, set[int]], NoReturn]
+Live = Callable[[Descriptors, Mask], NoReturn]
 """Gets the signals that the worker has to block once it can deal with the others."""
 
 
@@ -76,7 +77,7 @@ class LoadedTemplate:
         for descriptor in (null, own.ledger, own.stack):
             os.close(descriptor)
         # Whatever the import made of signals is its workers' alone, and as it was.
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._mask = signal_mask.block_all()
         self._forker = Forker(home, _leave)
         self._poll = select.poll()
         self._poll.register(self._home, select.POLLIN)

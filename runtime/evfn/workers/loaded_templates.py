@@ -13,6 +13,7 @@ from evfn.workers.forker import READ_BYTES, Forker, close
 from evfn.workers.protocol import (
     Exited,
     Fork,
+    ForkAgain,
     Forked,
     ForkFailed,
     ForkLoaded,
@@ -29,6 +30,7 @@ PATIENCE_SECONDS = 5.0
 """A loaded template that has not forked by then never will: what its function registered around forks hangs."""
 LOOK_MS = 1000
 
+Order = Fork | ForkAgain
 Key = tuple[bytes, str]
 """Of a config that loads a function, and the revision that it loads."""
 
@@ -37,7 +39,7 @@ class LoadedTemplates:
     """`forker` tells the dispatcher what it has to know, `fork` is the way without a loaded template; `poll` is to wake
     whoever calls `receive`."""
 
-    def __init__(self, forker: Forker, fork: Callable[[Fork, list[int]], None], poll: select.poll) -> None:
+    def __init__(self, forker: Forker, fork: Callable[[Order, list[int]], None], poll: select.poll) -> None:
         self._forker = forker
         self._fork = fork
         self._poll = poll
@@ -71,10 +73,10 @@ class LoadedTemplates:
         self._poll.register(near.fileno(), select.POLLIN)
         return far
 
-    def fork(self, order: Fork, descriptors: list[int]) -> bool:
+    def fork(self, order: Order, descriptors: list[int]) -> bool:
         """Have a loaded template fork this worker; False where there is none."""
-        pinned = order.config.pinned
-        home = None if pinned is None else self._kept.pop((identity(order.config), pinned.revision), None)
+        key = _key(order)
+        home = None if key is None else self._kept.pop(key, None)
         if home is None:
             return False
         self._kept[home.key] = home
@@ -136,7 +138,7 @@ class LoadedTemplates:
                 close(descriptors)
                 self._forker.workers[pid] = worker
                 pidfd = home.pidfds.popleft()
-                self._forker.send(message, pidfd)
+                self._forker.send(Forked(worker, pid, loaded=home.key in self._kept), pidfd)
                 os.close(pidfd)
             case ForkFailed(worker):
                 order, descriptors, _ = home.waiting.pop(worker)
@@ -157,6 +159,13 @@ class LoadedTemplates:
             self._fork(order, descriptors)
 
 
+def _key(order: Order) -> Key | None:
+    if isinstance(order, ForkAgain):
+        return order.identity, order.revision
+    pinned = order.config.pinned
+    return None if pinned is None else (identity(order.config), pinned.revision)
+
+
 class _Home:
     """One loaded template, from before its birth. `pid` is 0 until then."""
 
@@ -164,7 +173,7 @@ class _Home:
         self.near = near
         self.pid = 0
         self.revision = "" if config.pinned is None else config.pinned.revision
-        self.waiting: dict[int, tuple[Fork, list[int], float]] = {}
+        self.waiting: dict[int, tuple[Order, list[int], float]] = {}
         """The workers that it was asked for, by their numbers, and since when."""
         self.pidfds: deque[int] = deque()
         self.retired = False

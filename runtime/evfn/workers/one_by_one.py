@@ -42,6 +42,8 @@ class OneByOne:
                     self._run(message.frame, ((each.slot, each) for each in message.invocations))
                 case Stop():
                     return
+            # Before the next is read: its events take the memory that these had.
+            del message
 
     def _run(self, frame: int, invocations: Iterable[tuple[int, Invocation]]) -> None:
         # This loop is what an event costs: names are local, and a plain success is nothing but its byte.

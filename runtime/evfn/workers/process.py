@@ -16,7 +16,7 @@ from evfn.workers.ledger import Ledger
 from evfn.workers.protocol import FrameReader, FromWorker, ToWorker, encode
 from evfn.workers.stack import of_the_function
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
 MAX_STACK_BYTES = 64 * 1024
 MAX_RAW_LINE = 8 * 1024
 CLOSED_PATIENCE = 0.5

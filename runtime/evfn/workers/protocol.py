@@ -226,6 +226,21 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     kept: bool = False
 
 
+class ForkAgain(msgspec.Struct, frozen=True, array_like=True, tag="fork_again"):
+    """Dispatcher → template, with a Fork's descriptors attached: as the Fork before with a config of this `identity`
+    and revision, whose worker a loaded template forked. Neither the config nor the code is sent once more."""
+
+    worker: int
+    identity: bytes
+    revision: str
+
+
+class Lacking(msgspec.Struct, frozen=True, array_like=True, tag="lacking"):
+    """Template → dispatcher: no loaded template is left for that ForkAgain; a Fork, with everything, is needed."""
+
+    worker: int
+
+
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
     """Dispatcher → template: this revision will not be asked for any more by a config of this `identity`."""
 
@@ -247,10 +262,14 @@ class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
-    """Template → dispatcher (and loaded template → template), with the child's pidfd attached."""
+    """Template → dispatcher (and loaded template → template), with the child's pidfd attached.
+
+    `loaded` says to the dispatcher that a loaded template forked it, and may once more.
+    """
 
     worker: int
     pid: int
+    loaded: bool = False
 
 
 class ForkFailed(msgspec.Struct, frozen=True, array_like=True, tag="fork_failed"):
@@ -272,8 +291,8 @@ Reply = SucceededReply | FailedReply | RejectedReply
 Record = Form | FormedReply | Reply
 """What stands in a frame's arena."""
 FromWorker = Ready | LoadFailed | LoadedToo | Imported | Reply | Output | FrameDone
-ToTemplate = Fork | Forget
-FromTemplate = Forked | ForkFailed | Exited
+ToTemplate = Fork | ForkAgain | Forget
+FromTemplate = Forked | ForkFailed | Lacking | Exited
 WithinTemplates = ForkLoaded | Loaded
 Message = ToWorker | FromWorker | ToTemplate | FromTemplate | WithinTemplates
 
@@ -301,28 +320,34 @@ class FrameReader:
     """Cuts a byte stream into messages. Feed it what arrives; a partial frame waits for its rest."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[Message]:
-        """Every message completed by this chunk, in order.
+    def feed(self, chunk: bytes | memoryview) -> Iterator[Message]:
+        """Every message completed by this chunk, in order. The chunk must stay as it is until the last is taken.
 
         Raises ValueError where the bytes cannot be a frame: the other side is broken and must be ended.
         """
-        buffer = self._buffer
-        buffer += chunk
+        rest = self._rest
+        if continued := bool(rest):
+            rest += chunk
+        # What begins and ends within a chunk, as most messages do, is decoded where it stands.
+        view = memoryview(rest if continued else chunk)
         start = 0
-        end = len(buffer)
+        end = len(view)
         try:
             while end - start >= LENGTH.size:
-                (length,) = LENGTH.unpack_from(buffer, start)
+                (length,) = LENGTH.unpack_from(view, start)
                 if length > MAX_FRAME_BYTES:
                     raise ValueError(f"a frame of {length} bytes is longer than any message")
-                stop = start + LENGTH.size + length
-                if stop > end:
+                begin = start + LENGTH.size
+                if begin + length > end:
                     break
-                message = _decoder.decode(memoryview(buffer)[start + LENGTH.size : stop].tobytes())
-                start = stop
-                yield message
+                start = begin + length
+                # Kept nowhere here: whoever takes it decides how long a frame of events stays in memory.
+                yield _decoder.decode(view[begin:start])
         finally:
-            if start:
-                del buffer[:start]
+            if continued:
+                view.release()
+                del rest[:start]
+            else:
+                rest += view[start:]

@@ -17,10 +17,10 @@ import time
 from typing import NoReturn
 
 from evfn.workers import child, kinship
-from evfn.workers.forker import READ_BYTES, Forker, kill_group
-from evfn.workers.loaded_templates import LoadedTemplates
+from evfn.workers.forker import READ_BYTES, Forker, close, kill_group
+from evfn.workers.loaded_templates import LoadedTemplates, Order
 from evfn.workers.preloaded import Preloaded
-from evfn.workers.protocol import Forget, Fork
+from evfn.workers.protocol import Forget, Fork, ForkAgain, Lacking
 from evfn.workers.surroundings import NONE, Descriptors
 
 END_PATIENCE_SECONDS = 5.0
@@ -81,17 +81,22 @@ class Template:
         try:
             for order, descriptors in self._forker.orders():
                 match order:
-                    case Fork():
+                    case Fork() | ForkAgain():
                         # What is asked besides only a process that imports can tell.
-                        if order.also or not self._loaded.fork(order, descriptors):
+                        also = isinstance(order, Fork) and order.also
+                        if also or not self._loaded.fork(order, descriptors):
                             self._fork(order, descriptors)
                     case Forget(identity, revision):
                         self._loaded.forget((identity, revision))
         except EOFError:
             self._end()
 
-    def _fork(self, order: Fork, descriptors: list[int]) -> None:
+    def _fork(self, order: Order, descriptors: list[int]) -> None:
         """From here, where nothing is imported that is not needed by every worker."""
+        if isinstance(order, ForkAgain):
+            close(descriptors)
+            self._forker.send(Lacking(order.worker))
+            return
         template, home = os.getpid(), self._loaded.expect(order.config)
 
         def live(own: Descriptors) -> NoReturn:

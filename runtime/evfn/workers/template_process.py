@@ -16,11 +16,27 @@ from itertools import count
 from evfn.errors import EvfnError
 from evfn.workers.ledger import Ledger
 from evfn.workers.process import READ_BYTES, Worker
-from evfn.workers.protocol import Exited, Forget, Fork, Forked, ForkFailed, FrameReader, WorkerConfig, encode, identity
+from evfn.workers.protocol import (
+    Exited,
+    Forget,
+    Fork,
+    ForkAgain,
+    Forked,
+    ForkFailed,
+    FrameReader,
+    Lacking,
+    WorkerConfig,
+    encode,
+    identity,
+)
 
 
 class ForkRefused(EvfnError):  # noqa: N818 - what happened, in the system's words
     """The system refused another process (or the template died); the same call may pass later."""
+
+
+class _LoadedTemplateGone(Exception):  # noqa: N818 - what happened
+    """A worker has to be asked for with everything that it takes to load its function."""
 
 
 class Template:
@@ -34,14 +50,29 @@ class Template:
         self._numbers = count(1)
         self._sending = asyncio.Lock()
         self._workers: dict[int, Worker] = {}
-        self._forks: dict[int, asyncio.Future[Worker]] = {}
+        self._forks: dict[int, asyncio.Future[tuple[Worker, bool]]] = {}
+        """Those under way, by their numbers: the worker, and whether a loaded template forked it."""
+        self._loaded: dict[int, tuple[WorkerConfig, bytes]] = {}
+        """Configs, by their `id`, that a loaded template had a worker for, with their identities."""
 
     async def fork(self, config: WorkerConfig, also: Sequence[str] = ()) -> Worker:
         """A new worker process; it says Ready, or why not, by itself, and LoadedToo of what it is `also` to load.
 
         Raises ForkRefused where the system has no room for another process.
         """
-        number = next(self._numbers)
+        known = None if also else self._loaded.get(id(config))
+        if known is not None and config.pinned is not None:
+            again = ForkAgain(next(self._numbers), known[1], config.pinned.revision)
+            with contextlib.suppress(_LoadedTemplateGone):
+                return (await self._fork(again, config.slots))[0]
+            self._loaded.pop(id(config), None)
+        worker, loaded = await self._fork(Fork(next(self._numbers), config, list(also)), config.slots)
+        if loaded:
+            self._loaded[id(config)] = (config, identity(config))
+        return worker
+
+    async def _fork(self, order: Fork | ForkAgain, slots: int) -> tuple[Worker, bool]:
+        number = order.worker
         with contextlib.ExitStack() as far, contextlib.ExitStack() as near:
             try:
                 channel = self._channel()
@@ -51,19 +82,17 @@ class Template:
                 output, output_far = os.pipe2(os.O_CLOEXEC)
                 near.callback(os.close, output)
                 far.callback(os.close, output_far)
-                ledger = Ledger.create(config.slots)
+                ledger = Ledger.create(slots)
                 near.callback(os.close, ledger)
                 stack = os.memfd_create("evfn-stack", os.MFD_CLOEXEC)
                 near.callback(os.close, stack)
             except OSError as error:
                 raise ForkRefused(_refusal(error)) from error
-            await self._order(
-                channel, Fork(number, config, list(also)), [control_far.fileno(), output_far, ledger, stack]
-            )
+            await self._order(channel, order, [control_far.fileno(), output_far, ledger, stack])
             near.pop_all()
-        worker = Worker(number, control, output, ledger, stack, config.slots)
+        worker = Worker(number, control, output, ledger, stack, slots)
         self._workers[number] = worker
-        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[Worker, bool]] = asyncio.get_running_loop().create_future()
         self._forks[number] = future
         return await future
 
@@ -72,11 +101,12 @@ class Template:
 
         Said only where it can be said at once; what is not forgotten goes when others need its place.
         """
+        self._loaded.pop(id(config), None)
         if self._control is not None and not self._sending.locked():
             with contextlib.suppress(OSError):
                 self._control.send(encode(Forget(identity(config), revision)))
 
-    async def _order(self, channel: socket.socket, order: Fork, descriptors: list[int]) -> None:
+    async def _order(self, channel: socket.socket, order: Fork | ForkAgain, descriptors: list[int]) -> None:
         try:
             async with self._sending:
                 await _send(channel, encode(order), descriptors)
@@ -143,39 +173,42 @@ class Template:
             return
         for message in self._reader.feed(chunk):
             match message:
-                case Forked(number, pid):
-                    self._forked(number, pid)
+                case Forked(number, pid, loaded):
+                    self._forked(number, pid, loaded)
+                case Lacking(number):
+                    self._workers.pop(number).lost()
+                    self._refuse(number, _LoadedTemplateGone())
                 case ForkFailed(number, text):
                     worker = self._workers.pop(number)
                     worker.lost()
-                    self._refuse(number, text)
+                    self._refuse(number, ForkRefused(text))
                 case Exited(number, status):
                     gone = self._workers.pop(number, None)
                     if gone is not None:
                         gone.exited(status)
 
-    def _forked(self, number: int, pid: int) -> None:
+    def _forked(self, number: int, pid: int, loaded: bool) -> None:
         if self._pidfds:
             worker = self._workers[number]
             worker.attach(pid, self._pidfds.pop(0))
-            self._answer(number, worker)
+            self._answer(number, worker, loaded)
             return
         # There was no descriptor left to receive its handle in; without it nobody would see it end.
         os.kill(pid, signal.SIGKILL)
         self._workers.pop(number).lost()
-        self._refuse(number, _refusal(OSError(errno.EMFILE, os.strerror(errno.EMFILE))))
+        self._refuse(number, ForkRefused(_refusal(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))))
 
-    def _answer(self, number: int, worker: Worker) -> None:
+    def _answer(self, number: int, worker: Worker, loaded: bool) -> None:
         future = self._forks.pop(number)
         if future.done():
             worker.kill()
         else:
-            future.set_result(worker)
+            future.set_result((worker, loaded))
 
-    def _refuse(self, number: int, text: str) -> None:
+    def _refuse(self, number: int, why: Exception) -> None:
         future = self._forks.pop(number, None)
         if future is not None and not future.done():
-            future.set_exception(ForkRefused(text))
+            future.set_exception(why)
 
     def _died(self) -> None:
         """Every worker dies with its template (parent-death signal); the next fork starts another."""
@@ -185,13 +218,14 @@ class Template:
                 self._process.send_signal(signal.SIGKILL)
             self._process.wait()
         for number in list(self._forks):
-            self._refuse(number, "the template process ended")
+            self._refuse(number, ForkRefused("the template process ended"))
         workers, self._workers = self._workers, {}
         for worker in workers.values():
             worker.kill()
             worker.lost()
 
     def _close_control(self) -> None:
+        self._loaded.clear()
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
