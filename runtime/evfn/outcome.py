@@ -50,6 +50,9 @@ class EmitForm:
         return tuple(next(values) if value is None else value for value in self.fields)
 
 
+_set = object.__setattr__
+
+
 class FormedEmit(Emit):
     """An emit of which only its `own` values travel; the fields are put together for whoever asks."""
 
@@ -58,9 +61,9 @@ class FormedEmit(Emit):
     own: Sequence[bytes]
 
     def __init__(self, form: EmitForm, own: Sequence[bytes]) -> None:
-        object.__setattr__(self, "form", form)
-        object.__setattr__(self, "own", own)
-        object.__setattr__(self, "topic", form.topic)
+        _set(self, "form", form)
+        _set(self, "own", own)
+        _set(self, "topic", form.topic)
 
     @property
     def fields(self) -> tuple[bytes, ...]:
@@ -73,6 +76,29 @@ class Succeeded:
 
     emits: tuple[Emit, ...] = ()
     unemitted: bool = False
+
+
+class SucceededFormed(Succeeded):
+    """The function returned one emit of this form, and nothing else is to be said: as the one object that this takes.
+
+    It is made for every event of a function that emits; the emit is made for whoever asks.
+    """
+
+    __slots__ = ("form", "own")
+    form: EmitForm
+    own: Sequence[bytes]
+
+    def __init__(self, form: EmitForm, own: Sequence[bytes]) -> None:
+        _set(self, "form", form)
+        _set(self, "own", own)
+
+    @property
+    def emits(self) -> tuple[Emit, ...]:
+        return (FormedEmit(self.form, self.own),)
+
+    @property
+    def unemitted(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

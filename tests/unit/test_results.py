@@ -13,7 +13,7 @@ from evfn import Context, Event
 from evfn.event import decode
 from evfn.functions.function import NOTHING, Function
 from evfn.functions.results import MAX_EMITS, Origin
-from evfn.outcome import Failed, Outcome, Rejected, Succeeded
+from evfn.outcome import Failed, Outcome, Rejected, Succeeded, SucceededFormed
 from evfn.trigger import DataMode
 from evfn.workers.protocol import Invocation
 
@@ -45,6 +45,28 @@ def cloud(**attributes: str) -> list[bytes]:
     for name, value in attributes.items():
         fields += (name.encode(), value.encode())
     return [*fields, b"datacontenttype", b"application/json", b"data", b'{"a":1}']
+
+
+@pytest.mark.parametrize("entry", [[b"data", b"{}"], cloud(), cloud(traceparent=TRACE, evfnhops="3")])
+def test_a_single_event_is_the_same_whichever_way_it_is_made(entry: list[bytes]) -> None:
+    """A bare value returned takes a shorter way than a yielded one, or one beside a context."""
+
+    def yielding(event: Event) -> Iterator[object]:
+        yield {"n": 1}
+
+    ways = (
+        returning({"n": 1}),
+        lambda event, context: {"n": 1},
+        lambda event, context: context.emit("first", {"n": 1}),
+    )
+    stored = []
+    for way in (*ways, yielding):
+        outcome = run(way, *entry)
+        assert isinstance(outcome, SucceededFormed)
+        (emit,) = outcome.emits
+        assert (emit.topic, outcome.unemitted) == ("first", False)
+        stored.append([b"(its own)" if value.startswith(b"00-") else value for value in emit.fields])
+    assert stored == [stored[0]] * 4
 
 
 def test_nothing_returned_is_nothing_to_report() -> None:

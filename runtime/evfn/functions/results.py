@@ -9,10 +9,10 @@ from typing import Any
 
 from evfn.errors import EvfnError, InvalidData
 from evfn.event import HOPS, Cause, Entry, Event, dump, encode, trace_of
-from evfn.event.trace import CAUSE, TRACE, marks
+from evfn.event.trace import CAUSE, TRACE, TRACED, marks
 from evfn.event.traceparent import TRACEPARENT, TRACESTATE, new_trace, onward
 from evfn.functions.invocation import Invocation
-from evfn.outcome import Emit, EmitForm, FormedEmit, Succeeded
+from evfn.outcome import Emit, EmitForm, FormedEmit, Succeeded, SucceededFormed
 
 MAX_HOPS = 32
 MAX_EMITS = 10_000
@@ -31,15 +31,18 @@ class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retr
         self.reason = reason
 
 
+_SPECVERSION = b"specversion"
+_LONG = MAX_BYTES // 2
+"""Data below that leave room enough for all other fields of an emit."""
 _PLAIN = 8
 """Fields and values that emits share where no trace goes on that has a state."""
 
 
 @lru_cache(maxsize=256)
-def _form(topic: str, source: bytes, hops: bytes) -> tuple[EmitForm, int]:
+def _form(topic: str, source: str, hops: bytes) -> tuple[EmitForm, int]:
     """The event of a bare value, whose id, time, place in a trace and data are its own; and the bytes of the rest."""
     fields = (
-        b"specversion", b"1.0", b"id", None, b"type", topic.encode(), b"source", source, b"time", None,
+        b"specversion", b"1.0", b"id", None, b"type", topic.encode(), b"source", source.encode(), b"time", None,
         TRACEPARENT.encode(), None, HOPS.encode(), hops, b"datacontenttype", b"application/json", b"data", None,
     )  # fmt: skip
     return EmitForm(topic, fields), sum(len(value) for value in fields if value is not None)
@@ -69,13 +72,32 @@ class Origin:
     now: Callable[[], datetime] = field(default=_now, repr=False)
     """The current instant, in UTC."""
 
-    @property
-    def source(self) -> str:
-        return f"evfn/{self.project}/{self.trigger}"
+    source: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", f"evfn/{self.project}/{self.trigger}")
 
     def time(self) -> bytes:
         """The current instant as an attribute's value, in milliseconds."""
         return _now_text(time_ns() // 1_000_000) if self.now is _now else _text(self.now())
+
+
+def single(origin: Origin, invocation: Invocation, value: object) -> Succeeded | None:
+    """The outcome of an attempt that emits nothing but this bare value, on an event that passes nothing on: as `Emits`
+    makes it, with all of that left out. None where it is for `Emits` to say. Raises InvalidResult as that does.
+    """
+    fields = invocation.fields
+    if not origin.emits or invocation.traceparent is not None or _SPECVERSION in fields or TRACED in fields:
+        return None
+    try:
+        data = dump(value)
+    except InvalidData as error:
+        raise InvalidResult(f"return value {error}") from None
+    if len(data) > _LONG:
+        return None
+    form, _ = _form(origin.emits[0], origin.source, b"1")
+    own = (f"{invocation.invocation_id}/1".encode(), origin.time(), new_trace().encode(), data)
+    return SucceededFormed(form, own)
 
 
 class Emits:
@@ -92,8 +114,14 @@ class Emits:
         self._shared: list[bytes] = []
         self._first: list[bytes] = []
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self._emits) or self._unemitted
+
     def succeeded(self) -> Succeeded:
         """The attempt's outcome, now that the function has returned."""
+        if len(self._emits) == 1 and isinstance(emit := self._emits[0], FormedEmit) and not self._unemitted:
+            return SucceededFormed(emit.form, emit.own)
         return Succeeded(tuple(self._emits), self._unemitted)
 
     def add(self, value: object, made: str = "return value") -> None:
@@ -150,8 +178,8 @@ class Emits:
             raise InvalidResult(f"{made} {error}") from None
         shared = self._shared or self._inherit()
         if not self._first and len(shared) == _PLAIN:
-            _, source, _, time, _, span, _, hops = shared
-            form, size = _form(topic, source, hops)
+            _, _, _, time, _, span, _, hops = shared
+            form, size = _form(topic, self._origin.source, hops)
             own = (self._id().encode(), time, span, data)
             self._keep(FormedEmit(form, own), size + sum(map(len, own)))
             return

@@ -56,7 +56,7 @@ class WorkEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
         return FirstInvocation(self.topic, entry[0].decode(), entry[1], self.trigger)
 
 
-class FirstInvocation(msgspec.Struct, frozen=True):
+class FirstInvocation(msgspec.Struct, frozen=True, gc=False):
     """An entry as an invocation, what can be told from the rest put together only when it is asked for."""
 
     topic: str
