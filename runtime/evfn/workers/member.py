@@ -11,10 +11,10 @@ from evfn.failpoint import reached
 from evfn.outcome import (
     Crashed,
     Failed,
+    FormedEmit,
     Interrupted,
     Outcome,
     Succeeded,
-    SucceededFormed,
     TimedOut,
 )
 from evfn.traceback import format_failure
@@ -288,7 +288,7 @@ class Member:
         taken = frame.take_entries(replies) if len(replies.slots) >= TOGETHER else None
         if taken is None:
             for slot, values in zip(replies.slots, zip(*replies.own, strict=True), strict=True):
-                self._replied(slot, SucceededFormed(replies.form, values))
+                self._replied(slot, Succeeded((FormedEmit(replies.form, values),)))
             return
         entries, own = taken
         if entries:
