@@ -13,7 +13,7 @@ from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
-from evfn.outcome import Emit, EmitForm
+from evfn.outcome import Emit, EmitForm, Naming
 from proxy import FaultyProxy
 from servers import RealServer
 
@@ -118,6 +118,17 @@ async def test_emits_of_what_is_not_pending_here_are_left_out(connection: Connec
     assert await values(connection, keys.topic("done")) == emitted(b"0", b"2", b"3", b"5")
     assert (await group.status()).counters == {**dict.fromkeys(COUNTED, 4), "missing": 2}
     assert await pending(connection, group) == 1
+
+
+async def test_an_emits_id_is_made_of_its_events(connection: Connection, group: Group, keys: Keys) -> None:
+    """Where a form says so; settled together, or, where its stream was not to be written, one by one."""
+    ids = await deliver(connection, group, 4)
+    form = EmitForm("named", (b"id", b"", b"n", None), Naming(1, b"w:t:", EVERY_BYTE))
+    emits = Emitting(form, COUNTED, ids, [[b"0", b"1", b"2", b"3"]])
+    assert (await group.settle(Source.TOPIC, Batch(emitting=[emits]))).acked == 4
+    expected = [[b"id", b"w:t:" + each + EVERY_BYTE, b"n", b"%d" % number] for number, each in enumerate(ids)]
+    assert await values(connection, keys.topic("named")) == expected
+    assert [list(entry.emits[0].fields) for entry in emits.entries] == expected
 
 
 @pytest.mark.parametrize("again", [False, True])

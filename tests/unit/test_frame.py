@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evfn.outcome import Naming
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Entries
 from evfn.workers.frame import FormedReplies, Frame
@@ -113,6 +114,14 @@ def test_what_no_worker_says_is_refused(said: Said, wrong: FormedReply, after: i
     other frames never get to the server."""
     with pytest.raises(ValueError):  # noqa: PT011 - each case says it in its own words
         said.say(form(), *[formed(0)] * after, wrong)
+
+
+@pytest.mark.parametrize("place", [-1, 1, 6])
+def test_a_form_whose_id_has_no_place_is_refused(said: Said, place: int) -> None:
+    """Neither outside of its fields, nor where another value is to be."""
+    assert said.say(Form("out", form().fields, Naming(3, b"", b""))) == []
+    with pytest.raises(ValueError, match=f"place {place}"):
+        said.say(Form("out", form().fields, Naming(place, b"", b"")))
 
 
 def test_emits_whose_form_leaves_nothing_to_them_are_refused(said: Said) -> None:

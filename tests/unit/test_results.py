@@ -12,6 +12,7 @@ import evfn
 from evfn import Context, Event
 from evfn.event import decode
 from evfn.functions.function import NOTHING, Function
+from evfn.functions.invocation import FirstInvocation
 from evfn.functions.results import MAX_EMITS, Origin
 from evfn.outcome import Failed, Outcome, Rejected, Succeeded, SucceededFormed
 from evfn.trigger import DataMode
@@ -49,24 +50,42 @@ def cloud(**attributes: str) -> list[bytes]:
 
 @pytest.mark.parametrize("entry", [[b"data", b"{}"], cloud(), cloud(traceparent=TRACE, evfnhops="3")])
 def test_a_single_event_is_the_same_whichever_way_it_is_made(entry: list[bytes]) -> None:
-    """A bare value returned takes a shorter way than a yielded one, or one beside a context."""
+    """A bare value that a first delivery returns takes a shorter way than one that is yielded, or is beside a context,
+    or comes from a later attempt."""
 
     def yielding(event: Event) -> Iterator[object]:
         yield {"n": 1}
 
-    ways = (
+    ways: list[Callable[..., object]] = [
         returning({"n": 1}),
+        yielding,
         lambda event, context: {"n": 1},
         lambda event, context: context.emit("first", {"n": 1}),
-    )
+    ]
     stored = []
-    for way in (*ways, yielding):
-        outcome = run(way, *entry)
-        assert isinstance(outcome, SucceededFormed)
-        (emit,) = outcome.emits
-        assert (emit.topic, outcome.unemitted) == ("first", False)
-        stored.append([b"(its own)" if value.startswith(b"00-") else value for value in emit.fields])
-    assert stored == [stored[0]] * 4
+    for way in ways:
+        function = Function(way, Origin("shop", "alert", ("first", "second"), lambda: NOW))
+        first = FirstInvocation("in", "5-0", entry, "alert")
+        for invocation in (first, Invocation(0, "in", "5-0", 2, first.invocation_id, entry)):
+            outcome = function.run(invocation)
+            assert isinstance(outcome, Succeeded)
+            assert isinstance(outcome, SucceededFormed) is (invocation is first)
+            (emit,) = outcome.emits
+            assert (emit.topic, outcome.unemitted) == ("first", False)
+            stored.append([b"(its own)" if value.startswith(b"00-") else value for value in emit.fields])
+    assert stored == [stored[0]] * 8
+    assert stored[0][2:4] == [b"id", b"alert:in:5-0/1"]
+
+
+def test_emits_of_a_first_delivery_are_told_apart_and_followed() -> None:
+    """Each has an id of its own, and the trace of an event that somebody follows goes on."""
+    function = Function(lambda event: iter_of(3), Origin("shop", "alert", ("first",)))
+    outcome = function.run(FirstInvocation("in", "5-0", [b"data", b"{}"], "alert"))
+    assert [event.id for event in emitted(outcome)] == [f"alert:in:5-0/{number}" for number in (1, 2, 3)]
+    function = Function(returning({"n": 1}), Origin("shop", "alert", ("first",)))
+    outcome = function.run(FirstInvocation("in", "5-0", [b"evfntrace", b"t", b"data", b"{}"], "alert"))
+    assert isinstance(outcome, Succeeded)
+    assert outcome.emits[0].fields[:4] == (b"evfntrace", b"t", b"evfncause", b"alert in 5-0")
 
 
 def test_nothing_returned_is_nothing_to_report() -> None:

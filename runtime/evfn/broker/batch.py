@@ -119,7 +119,7 @@ class Emitting:
         """The same as entries of their own."""
         values = zip(*self.own, strict=True)
         return [
-            Entry.ack(entry, [FormedEmit(self.form, own)], counters=self.counters)
+            Entry.ack(entry, [FormedEmit(self.form, own, entry.decode())], counters=self.counters)
             for entry, own in zip(self.ids, values, strict=True)
         ]
 

@@ -160,7 +160,10 @@ def _emitting(keys: Keys, emitting: Sequence[Emitting], names: list[str], args: 
         names.append(keys.topic(each.form.topic))
         fields = each.form.fields
         own = [place for place, value in enumerate(fields, 1) if value is None]
-        args += (len(names), tally, len(fields), *(value or b"" for value in fields), len(own), *own, len(each.ids))
+        args += (len(names), tally, len(fields), *(value or b"" for value in fields), len(own), *own)
+        naming = each.form.naming
+        args += (0, b"", b"") if naming is None else (naming.place + 1, naming.before, naming.after)
+        args.append(len(each.ids))
         args += each.ids
         for values in each.own:
             args += values

@@ -114,7 +114,7 @@ class Frame:
                     begun[form.topic] = (form, replies)
                 replies.append(record)
             elif isinstance(record, Form):
-                self._forms.append(EmitForm(record.topic, record.fields))
+                self._forms.append(_form(record))
             else:
                 if isinstance(record, SucceededReply):
                     said += [self._together(*each) for each in begun.values()]
@@ -177,6 +177,13 @@ class Frame:
             if not self._accounted[slot - self.first]:
                 yield slot
             slot = ledger.memory.find(_RUNNING, slot + 1, end)
+
+
+def _form(said: Form) -> EmitForm:
+    naming = said.naming
+    if naming is not None and not (0 <= naming.place < len(said.fields) and said.fields[naming.place] is not None):
+        raise ValueError(f"an id in place {naming.place} of {len(said.fields)}, or where something else is to be")
+    return EmitForm(said.topic, said.fields, naming)
 
 
 _RUNNING = bytes((Status.RUNNING,))

@@ -288,7 +288,8 @@ class Member:
         taken = frame.take_entries(replies) if len(replies.slots) >= TOGETHER else None
         if taken is None:
             for slot, values in zip(replies.slots, zip(*replies.own, strict=True), strict=True):
-                self._replied(slot, Succeeded((FormedEmit(replies.form, values),)))
+                emit = FormedEmit(replies.form, values, frame.delivery(slot).stream_id)
+                self._replied(slot, Succeeded((emit,)))
             return
         entries, own = taken
         if entries:

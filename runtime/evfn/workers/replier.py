@@ -43,6 +43,6 @@ class Replier:
 
     def _number(self, form: EmitForm) -> int | None:
         number = self._forms.get(form)
-        if number is None and self._arena.add(pack(Form(form.topic, form.fields))):
+        if number is None and self._arena.add(pack(Form(form.topic, form.fields, form.naming))):
             number = self._forms[form] = len(self._forms)
         return number

@@ -9,8 +9,9 @@
 --       each stream of a trace), last delivered id or '', number of plain ids, plain ids,
 --       number of counters, (field, by)*, number of tallies, (number of counters, (field, by)*)*,
 --       number of forms, (index into KEYS, tally, number of fields and values, fields and values, number of places
---         among them that are each emit's own, places, number of entries with one emit of this form and nothing else,
---         their ids, for each place the values of all of them)*,
+--         among them that are each emit's own, places, place of the value that is the entry's id between two others
+--         (0: none), these two, number of entries with one emit of this form and nothing else, their ids, for each
+--         place of their own the values of all of them)*,
 --       entries to the end: id, delivery count, tally (0: none), where uses has a 't' the number of its trace
 --       (0: none) and its report, then
 --         'A', number of emits, (index into KEYS, number of fields and values, fields and values)*
@@ -200,6 +201,8 @@ local function write_formed()
   local places = {}
   for index = 1, own do places[index] = 3 + tonumber(ARGV[at + index]) end
   at = at + own + 1
+  local named, before, after = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  at = at + 3
   local total = tonumber(ARGV[at])
   local surely = acked_together(at + 1, total)
   for index = 1, total do
@@ -207,6 +210,7 @@ local function write_formed()
     number = number + 1
     if index <= surely or ack(id) == 1 then
       for value = 1, own do command[places[value]] = ARGV[at + value * total + index] end
+      if named > 0 then command[3 + named] = before .. id .. after end
       local added = redis.pcall(unpack(command))
       if type(added) == 'table' then
         refuse(id, 1, key, added.err)
