@@ -79,6 +79,8 @@ async def test_many_and_large_emits_of_one_form_go_in_several_calls(
     sizes = [sum(len(value) for values in part.own for value in values) for part in calls]
     assert len(sizes) == 3
     assert max(sizes) <= limits.BYTES
+    few = emitting("done", *[(each, b"x" * 2_500_000) for each in ids[:3]])
+    assert [list(part.ids) for part in few.within(limits.EMITS, limits.BYTES)] == [[each] for each in ids[:3]]
     settled = await group.settle(Source.TOPIC, batch)
     assert (settled.acked, settled.missing) == (620, 0)
     assert await values(connection, keys.topic("done")) == emitted(*own)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,25 @@ def test_a_single_event_is_the_same_whichever_way_it_is_made(entry: list[bytes])
             stored.append([b"(its own)" if value.startswith(b"00-") else value for value in emit.fields])
     assert stored == [stored[0]] * 8
     assert stored[0][2:4] == [b"id", b"alert:in:5-0/1"]
+
+
+def test_an_emits_time_is_when_it_was_made() -> None:
+    """In UTC, to the millisecond."""
+    made = []
+    for _ in range(3):
+        before = datetime.now(UTC)
+        outcome = Function(returning(1), Origin("shop", "alert", ("first",))).run(
+            FirstInvocation("in", "5-0", [b"data", b"{}"], "alert")
+        )
+        (event,) = emitted(outcome)
+        assert event.time is not None
+        assert before - timedelta(milliseconds=1) < event.time <= datetime.now(UTC)
+        assert isinstance(outcome, Succeeded)
+        made.append(outcome.emits[0].fields[9].decode())
+        while datetime.now(UTC) < event.time + timedelta(milliseconds=2):
+            pass
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each) for each in made)
+    assert len(set(made)) == 3
 
 
 def test_emits_of_a_first_delivery_are_told_apart_and_followed() -> None:

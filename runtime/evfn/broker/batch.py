@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 
 from evfn.broker import limits
 from evfn.broker.dead_letter import DeadLetter, fields
@@ -125,6 +126,9 @@ class Emitting:
 
     def within(self, emits: int, size: int) -> Iterator["Emitting"]:
         """In parts of at most so many emits, and of so many bytes where they are more than one."""
+        if len(self.ids) <= emits and sum(map(len, chain.from_iterable(self.own))) <= size:
+            yield self
+            return
         begin, held = 0, 0
         for at, more in enumerate(map(sum, zip(*[map(len, values) for values in self.own], strict=True))):
             if at > begin and (at - begin >= emits or held + more > size):

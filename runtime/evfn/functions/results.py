@@ -61,10 +61,15 @@ def _text(instant: datetime) -> bytes:
     return f"{instant.isoformat(timespec='milliseconds')[:-6]}Z".encode()
 
 
+# Many emits are made within a second, and some within a millisecond; writing a time costs as much as all else of one.
+@lru_cache(maxsize=1)
+def _second_text(seconds: int) -> bytes:
+    return _text(datetime.fromtimestamp(seconds, UTC)).removesuffix(b"000Z")
+
+
 @lru_cache(maxsize=1)
 def _now_text(ms: int) -> bytes:
-    # Many emits are made within a millisecond, and writing a time costs as much as all else of one.
-    return _text(datetime.fromtimestamp(ms / 1000, UTC))
+    return b"%b%03dZ" % (_second_text(ms // 1000), ms % 1000)
 
 
 @dataclass(frozen=True, slots=True)
