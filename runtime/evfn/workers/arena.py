@@ -2,7 +2,6 @@
 
 import mmap
 import struct
-from collections.abc import Iterator
 
 _LENGTH = struct.Struct("<I")
 _SIZE = _LENGTH.size
@@ -41,15 +40,15 @@ class Arena:
         self._at = following
         return True
 
-    def read(self) -> Iterator[bytes]:
+    def read(self) -> list[bytes]:
         """What was said since the last reading. Raises ValueError where something else has written over it."""
-        while True:
-            (length,) = _LENGTH.unpack_from(self._memory, self._at)
-            if length == 0:
-                return
-            begin = self._at + _SIZE
-            if begin + length + _SIZE > self._end:
-                raise ValueError(f"a record of {length} bytes where {self._end - begin} are left")
-            # Before it is handed out: whoever reads on goes on behind it.
-            self._at = begin + length
-            yield self._memory[begin : begin + length]
+        memory, end, at, length_at = self._memory, self._end, self._at, _LENGTH.unpack_from
+        records: list[bytes] = []
+        while length := length_at(memory, at)[0]:
+            begin = at + _SIZE
+            at = begin + length
+            if at + _SIZE > end:
+                raise ValueError(f"a record of {length} bytes where {end - begin} are left")
+            records.append(memory[begin:at])
+        self._at = at
+        return records

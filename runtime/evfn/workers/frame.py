@@ -102,7 +102,7 @@ class Frame:
         begun: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
         replies: list[FormedReply] = []
         number: int | None = None
-        for record in list(map(unpack_record, self.arena.read())):
+        for record in map(unpack_record, self.arena.read()):
             if isinstance(record, FormedReply):
                 if record.form != number:
                     number = record.form
