@@ -134,10 +134,10 @@ class Worker:
         replies: list[Message] = []
         for record in map(unpack_record, self.arena.read()):
             if isinstance(record, Form):
-                self.forms.append(EmitForm(record.topic, record.fields))
+                self.forms.append(EmitForm(record.topic, record.fields, record.naming))
             elif isinstance(record, FormedReply):
                 form = self.forms[record.form]
-                emit = EmitData(form.topic, list(form.filled(record.own)))
+                emit = EmitData(form.topic, list(form.filled(record.own, f"{record.slot + 1}-0")))
                 replies.append(SucceededReply(record.slot, [emit], False))
             else:
                 replies.append(record)

@@ -37,41 +37,87 @@ class Emit:
     fields: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How an emit's id is made of the stream id of the event that caused it: that stands between these two, in this
+    place of the emit's fields."""
+
+    place: int
+    before: bytes
+    after: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EmitForm:
-    """What many emits have in common: the topic, and their fields, of which each emit has its own where None stands."""
+    """What many emits have in common: the topic, and their fields, of which each emit has its own where None stands,
+    and its id where `naming` says."""
 
     topic: str
     fields: tuple[bytes | None, ...]
+    naming: Naming | None = None
 
-    def filled(self, own: Sequence[bytes]) -> tuple[bytes, ...]:
-        """The fields of one of them."""
+    def filled(self, own: Sequence[bytes], stream_id: str) -> tuple[bytes, ...]:
+        """The fields of one of them, that was caused by the event with this id."""
         values = iter(own)
-        return tuple(next(values) if value is None else value for value in self.fields)
+        fields = [next(values) if value is None else value for value in self.fields]
+        if self.naming is not None:
+            fields[self.naming.place] = self.naming.before + stream_id.encode() + self.naming.after
+        return tuple(fields)
+
+
+_set = object.__setattr__
 
 
 class FormedEmit(Emit):
     """An emit of which only its `own` values travel; the fields are put together for whoever asks."""
 
-    __slots__ = ("form", "own")
+    __slots__ = ("form", "own", "stream_id")
     form: EmitForm
     own: Sequence[bytes]
+    stream_id: str
 
-    def __init__(self, form: EmitForm, own: Sequence[bytes]) -> None:
-        object.__setattr__(self, "form", form)
-        object.__setattr__(self, "own", own)
-        object.__setattr__(self, "topic", form.topic)
+    def __init__(self, form: EmitForm, own: Sequence[bytes], stream_id: str) -> None:
+        _set(self, "form", form)
+        _set(self, "own", own)
+        _set(self, "stream_id", stream_id)
+        _set(self, "topic", form.topic)
 
     @property
     def fields(self) -> tuple[bytes, ...]:
-        return self.form.filled(self.own)
+        return self.form.filled(self.own, self.stream_id)
 
 
-class Succeeded(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Succeeded:
     """The function returned. `unemitted` says that it returned a value which no topic takes."""
 
     emits: tuple[Emit, ...] = ()
     unemitted: bool = False
+
+
+class SucceededFormed(Succeeded):
+    """The function returned one emit of this form, and nothing else is to be said: as the one object that this takes.
+
+    Workers make it, for every event of a function that emits; the emit is made for whoever asks.
+    """
+
+    __slots__ = ("form", "own", "stream_id")
+    form: EmitForm
+    own: Sequence[bytes]
+    stream_id: str
+
+    def __init__(self, form: EmitForm, own: Sequence[bytes], stream_id: str) -> None:
+        _set(self, "form", form)
+        _set(self, "own", own)
+        _set(self, "stream_id", stream_id)
+
+    @property
+    def emits(self) -> tuple[Emit, ...]:
+        return (FormedEmit(self.form, self.own, self.stream_id),)
+
+    @property
+    def unemitted(self) -> bool:
+        return False
 
 
 class Failed(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from evfn.broker.instances import Instances
 from evfn.broker.keys import Keys
 from evfn.clock import SystemClock
 from evfn.errors import BrokerUnavailable
-from evfn.outcome import Emit, EmitForm
+from evfn.outcome import Emit, EmitForm, Naming
 from proxy import FaultyProxy
 from servers import RealServer
 
@@ -23,7 +23,8 @@ COUNTED = {"delivered": 1, "succeeded": 1, "emitted": 1}
 def emitting(topic: str, *pairs: tuple[bytes, bytes], counters: dict[str, int] | None = None) -> Emitting:
     """Each of these ids is done with one emit, whose `n` is its own, and so is an empty value."""
     form = EmitForm(topic, (b"kind", EVERY_BYTE, b"n", None, b"", b"", b"more", None))
-    return Emitting(form, COUNTED if counters is None else counters, [(each, (value, b"")) for each, value in pairs])
+    ids, numbers = zip(*pairs, strict=True)
+    return Emitting(form, COUNTED if counters is None else counters, ids, (numbers, [b""] * len(ids)))
 
 
 def emitted(*numbers: bytes) -> list[list[bytes]]:
@@ -74,10 +75,12 @@ async def test_many_and_large_emits_of_one_form_go_in_several_calls(
     own = [b"%d" % number + b"x" * (2_500_000 if number in (3, 4, 615) else 0) for number in range(620)]
     batch = Batch(emitting=[emitting("done", *zip(ids, own, strict=True))])
     calls = [part for batch in parts(batch) for part in batch.emitting]
-    assert all(len(part.pairs) <= limits.EMITS for part in calls)
-    sizes = [sum(len(value) for _, values in part.pairs for value in values) for part in calls]
+    assert all(len(part.ids) <= limits.EMITS for part in calls)
+    sizes = [sum(len(value) for values in part.own for value in values) for part in calls]
     assert len(sizes) == 3
     assert max(sizes) <= limits.BYTES
+    few = emitting("done", *[(each, b"x" * 2_500_000) for each in ids[:3]])
+    assert [list(part.ids) for part in few.within(limits.EMITS, limits.BYTES)] == [[each] for each in ids[:3]]
     settled = await group.settle(Source.TOPIC, batch)
     assert (settled.acked, settled.missing) == (620, 0)
     assert await values(connection, keys.topic("done")) == emitted(*own)
@@ -117,6 +120,40 @@ async def test_emits_of_what_is_not_pending_here_are_left_out(connection: Connec
     assert await values(connection, keys.topic("done")) == emitted(b"0", b"2", b"3", b"5")
     assert (await group.status()).counters == {**dict.fromkeys(COUNTED, 4), "missing": 2}
     assert await pending(connection, group) == 1
+
+
+async def test_an_emits_id_is_made_of_its_events(connection: Connection, group: Group, keys: Keys) -> None:
+    """Where a form says so; settled together, or, where its stream was not to be written, one by one."""
+    ids = await deliver(connection, group, 4)
+    form = EmitForm("named", (b"id", b"", b"n", None), Naming(1, b"w:t:", EVERY_BYTE))
+    emits = Emitting(form, COUNTED, ids, [[b"0", b"1", b"2", b"3"]])
+    assert (await group.settle(Source.TOPIC, Batch(emitting=[emits]))).acked == 4
+    expected = [[b"id", b"w:t:" + each + EVERY_BYTE, b"n", b"%d" % number] for number, each in enumerate(ids)]
+    assert await values(connection, keys.topic("named")) == expected
+    assert [list(entry.emits[0].fields) for entry in emits.entries] == expected
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_each_emit_follows_its_own_ack_whatever_else_is_pending(
+    connection: Connection, group: Group, keys: Keys, *, again: bool
+) -> None:
+    """They are acked together where that is certain. Between them are others of ours, of other instances and acked
+    ones, and they come in any order, and twice."""
+    ids = await deliver(connection, group, 60)
+    stream = group.key(Source.TOPIC)
+    await connection.call("XACK", stream, group.group, ids[11], ids[40])
+    await connection.call("XCLAIM", stream, group.group, "other", 0, ids[5], ids[20], ids[21])
+    rows = [range(10), range(10, 30), [33, 31, 32, 32], range(35, 60, 2), [34]]
+    emits = [emitting("done", *[(ids[number], b"%d" % number) for number in row]) for row in rows]
+    if again:
+        await group.settle(Source.TOPIC, Batch(emitting=emits))
+    settled = await group.settle(Source.TOPIC, Batch(emitting=emits, repeat=again))
+    expected = [*range(11), *range(12, 30), 33, 31, 32, *range(35, 60, 2), 34]
+    assert (settled.acked, settled.missing) == ((0, len(expected) + 2) if again else (len(expected), 2))
+    assert await values(connection, keys.topic("done")) == emitted(*(b"%d" % number for number in expected))
+    left = [each for number, each in enumerate(ids) if number not in {*expected, 11, 40}]
+    assert await group.pending(Source.TOPIC) == [(each, 1) for each in left]
+    assert (await group.status()).counters == {**dict.fromkeys(COUNTED, len(expected)), "missing": 2}
 
 
 async def test_a_fenced_instance_emits_nothing_by_form(connection: Connection, group: Group, keys: Keys) -> None:

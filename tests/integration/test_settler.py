@@ -131,8 +131,10 @@ async def test_what_a_stream_did_not_take_is_held_and_the_rest_of_it_is_done(
     tried = settler(group, told, on_gone)
     tried.in_flight.took(entries)
     form = EmitForm("full", (b"n", None))
-    pairs = [(entry, (fields[1],)) for entry, fields in entries if fields is not None]
-    tried.settle(Settling(emitting=[Emitting(form, {"succeeded": 1}, pairs)], happenings=[Filtered("all", 4, 0)]))
+    emitting = Emitting(
+        form, {"succeeded": 1}, [entry for entry, _ in entries], [[fields[1] for _, fields in entries if fields]]
+    )
+    tried.settle(Settling(emitting=[emitting], happenings=[Filtered("all", 4, 0)]))
     await asyncio.wait_for(told.done.wait(), 10)
     assert (told.settled, told.happenings) == (2, [])
     assert [entry for entry, _ in await group.pending(Source.TOPIC)] == [entry for entry, _ in entries[2:]]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from evfn.clock import SystemClock
-from evfn.outcome import Crashed, EmitForm, Outcome, Succeeded
+from evfn.outcome import Crashed, EmitForm, Naming, Outcome, Succeeded
 from evfn.trigger import Workers
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
@@ -17,7 +17,17 @@ from evfn.workers.ledger import Ledger, Status
 from evfn.workers.member import Member
 from evfn.workers.pool import Ended, Pool
 from evfn.workers.process import Worker
-from evfn.workers.protocol import FrameDone, Ready, SucceededReply, Work, WorkerConfig, pack
+from evfn.workers.protocol import (
+    EmitData,
+    Form,
+    FormedReply,
+    FrameDone,
+    Ready,
+    SucceededReply,
+    Work,
+    WorkerConfig,
+    pack,
+)
 from evfn.workers.template_process import Template
 
 SLOTS = 512
@@ -77,7 +87,9 @@ class Owner:
         for delivery, outcome, elapsed in attempts:
             self.outcomes[delivery.stream_id] = outcome, elapsed
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
+    def emitted(
+        self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None
+    ) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
     def loaded(self, ready: Ready, took: timedelta | None) -> None: ...
@@ -153,6 +165,46 @@ def test_each_event_took_as_long_as_it_ran() -> None:
             return {name: took / timedelta(milliseconds=1) for name, (_, took) in made.owner.outcomes.items()}
 
     assert asyncio.run(play()) == {"0": 2, "1": 5, "2": 3}
+
+
+def test_a_few_emits_are_told_one_by_one() -> None:
+    """As the successes that they are, with all their fields."""
+
+    async def play() -> list[Outcome]:
+        async with case(2) as made:
+            arena = made.process.ledger.arena(0)
+            arena.add(pack(Form("out", (b"id", b"", b"n", None), Naming(1, b"t:", b"/1"))))
+            for slot in range(2):
+                made.ran(slot, slot, Status.REPLIED)
+                arena.add(pack(FormedReply(slot, 0, (b"%d" % slot,))))
+            made.say(FrameDone(made.frame, 10 * MS))
+            return [outcome for outcome, _ in made.owner.outcomes.values()]
+
+    outcomes = asyncio.run(play())
+    # Others tell kinds of outcomes by their names.
+    assert [type(outcome) for outcome in outcomes] == [Succeeded] * 2
+    fields = [emit.fields for outcome in outcomes if isinstance(outcome, Succeeded) for emit in outcome.emits]
+    assert fields == [(b"id", b"t:%d/1" % slot, b"n", b"%d" % slot) for slot in range(2)]
+
+
+def test_emits_are_told_in_their_order_however_they_were_said() -> None:
+    """One that returned two events, then some with one each, then one with two again: so they come to the topic."""
+
+    async def play() -> list[str]:
+        async with case(4) as made:
+            arena = made.process.ledger.arena(0)
+            two = [EmitData("out", [b"n", b"1"]), EmitData("out", [b"n", b"2"])]
+            arena.add(pack(SucceededReply(0, two, False)))
+            arena.add(pack(Form("out", (b"n", None))))
+            for slot in (1, 2):
+                arena.add(pack(FormedReply(slot, 0, (b"1",))))
+            arena.add(pack(SucceededReply(3, two, False)))
+            for slot in range(4):
+                made.ran(slot, slot, Status.REPLIED)
+            made.say(FrameDone(made.frame, 10 * MS))
+            return list(made.owner.outcomes)
+
+    assert asyncio.run(play()) == ["0", "1", "2", "3"]
 
 
 def test_a_worker_that_dies_leaves_each_event_as_its_pages_say() -> None:

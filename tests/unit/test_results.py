@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,9 @@ import evfn
 from evfn import Context, Event
 from evfn.event import decode
 from evfn.functions.function import NOTHING, Function
+from evfn.functions.invocation import FirstInvocation
 from evfn.functions.results import MAX_EMITS, Origin
-from evfn.outcome import Failed, Outcome, Rejected, Succeeded
+from evfn.outcome import Failed, Outcome, Rejected, Succeeded, SucceededFormed
 from evfn.trigger import DataMode
 from evfn.workers.protocol import Invocation
 
@@ -45,6 +47,65 @@ def cloud(**attributes: str) -> list[bytes]:
     for name, value in attributes.items():
         fields += (name.encode(), value.encode())
     return [*fields, b"datacontenttype", b"application/json", b"data", b'{"a":1}']
+
+
+@pytest.mark.parametrize("entry", [[b"data", b"{}"], cloud(), cloud(traceparent=TRACE, evfnhops="3")])
+def test_a_single_event_is_the_same_whichever_way_it_is_made(entry: list[bytes]) -> None:
+    """A bare value that a first delivery returns takes a shorter way than one that is yielded, or is beside a context,
+    or comes from a later attempt."""
+
+    def yielding(event: Event) -> Iterator[object]:
+        yield {"n": 1}
+
+    ways: list[Callable[..., object]] = [
+        returning({"n": 1}),
+        yielding,
+        lambda event, context: {"n": 1},
+        lambda event, context: context.emit("first", {"n": 1}),
+    ]
+    stored = []
+    for way in ways:
+        function = Function(way, Origin("shop", "alert", ("first", "second"), lambda: NOW))
+        first = FirstInvocation("in", "5-0", entry, "alert")
+        for invocation in (first, Invocation(0, "in", "5-0", 2, first.invocation_id, entry)):
+            outcome = function.run(invocation)
+            assert isinstance(outcome, Succeeded)
+            assert isinstance(outcome, SucceededFormed) is (invocation is first)
+            (emit,) = outcome.emits
+            assert (emit.topic, outcome.unemitted) == ("first", False)
+            stored.append([b"(its own)" if value.startswith(b"00-") else value for value in emit.fields])
+    assert stored == [stored[0]] * 8
+    assert stored[0][2:4] == [b"id", b"alert:in:5-0/1"]
+
+
+def test_an_emits_time_is_when_it_was_made() -> None:
+    """In UTC, to the millisecond."""
+    made = []
+    for _ in range(3):
+        before = datetime.now(UTC)
+        outcome = Function(returning(1), Origin("shop", "alert", ("first",))).run(
+            FirstInvocation("in", "5-0", [b"data", b"{}"], "alert")
+        )
+        (event,) = emitted(outcome)
+        assert event.time is not None
+        assert before - timedelta(milliseconds=1) < event.time <= datetime.now(UTC)
+        assert isinstance(outcome, Succeeded)
+        made.append(outcome.emits[0].fields[9].decode())
+        while datetime.now(UTC) < event.time + timedelta(milliseconds=2):
+            pass
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", each) for each in made)
+    assert len(set(made)) == 3
+
+
+def test_emits_of_a_first_delivery_are_told_apart_and_followed() -> None:
+    """Each has an id of its own, and the trace of an event that somebody follows goes on."""
+    function = Function(lambda event: iter_of(3), Origin("shop", "alert", ("first",)))
+    outcome = function.run(FirstInvocation("in", "5-0", [b"data", b"{}"], "alert"))
+    assert [event.id for event in emitted(outcome)] == [f"alert:in:5-0/{number}" for number in (1, 2, 3)]
+    function = Function(returning({"n": 1}), Origin("shop", "alert", ("first",)))
+    outcome = function.run(FirstInvocation("in", "5-0", [b"evfntrace", b"t", b"data", b"{}"], "alert"))
+    assert isinstance(outcome, Succeeded)
+    assert outcome.emits[0].fields[:4] == (b"evfntrace", b"t", b"evfncause", b"alert in 5-0")
 
 
 def test_nothing_returned_is_nothing_to_report() -> None:

@@ -1,10 +1,13 @@
 """When spans are asked for, and where an event stands in a trace."""
 
+import os
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evfn.event.traceparent import TraceParent, onward
+from evfn.event.traceparent import TraceParent, new_trace, onward
 from evfn.tracing.wish import exporters
 
 _PLACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -55,6 +58,25 @@ def test_whatever_an_entry_holds_its_place_is_read_or_there_is_none(fields: list
     for each in (fields, [b"specversion", b"1.0", b"traceparent", *fields], [*fields, b"traceparent", b"specversion"]):
         place = TraceParent.of(each)
         assert place is None or TraceParent.parse(str(place)) is not None
+
+
+def test_no_two_traces_are_the_same_in_a_process_and_those_it_forks() -> None:
+    """Not even where a function seeds the common generator; workers are forked from what may have made some."""
+
+    def made() -> str:
+        random.seed(1)
+        return " ".join(new_trace() for _ in range(100))
+
+    before, (reading, writing) = made(), os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, made().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        places = [TraceParent.parse(each) for each in f"{before} {made()} {pipe.read()}".split()]
+    known = [place for place in places if place is not None]
+    assert len({place.trace_id for place in known}) == len({place.span_id for place in known}) == 300
 
 
 def test_a_trace_goes_on_under_a_span_of_its_own() -> None:

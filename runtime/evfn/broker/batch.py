@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 
 import msgspec
 
@@ -103,30 +104,41 @@ class Entry(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Emitting:
-    """First deliveries that are done with one emit of this form each: their ids, and what is each emit's own.
+    """First deliveries that are done with one emit of this form each: their ids, and for each value that is an emit's
+    own those of all, in the order of the ids.
 
     What an `Entry` says for each is said once: `counters` are added for each of them.
     """
 
     form: EmitForm
     counters: Mapping[str, int]
-    pairs: Sequence[tuple[bytes, Sequence[bytes]]]
+    ids: Sequence[bytes]
+    own: Sequence[Sequence[bytes]]
 
     @property
     def entries(self) -> list[Entry]:
         """The same as entries of their own."""
-        return [Entry.ack(entry, [FormedEmit(self.form, own)], counters=self.counters) for entry, own in self.pairs]
+        values = zip(*self.own, strict=True)
+        return [
+            Entry.ack(entry, [FormedEmit(self.form, own, entry.decode())], counters=self.counters)
+            for entry, own in zip(self.ids, values, strict=True)
+        ]
 
     def within(self, emits: int, size: int) -> Iterator["Emitting"]:
         """In parts of at most so many emits, and of so many bytes where they are more than one."""
+        if len(self.ids) <= emits and sum(map(len, chain.from_iterable(self.own))) <= size:
+            yield self
+            return
         begin, held = 0, 0
-        for at, (_, own) in enumerate(self.pairs):
-            more = sum(map(len, own))
+        for at, more in enumerate(map(sum, zip(*[map(len, values) for values in self.own], strict=True))):
             if at > begin and (at - begin >= emits or held + more > size):
-                yield replace(self, pairs=self.pairs[begin:at])
+                yield self._part(begin, at)
                 begin, held = at, 0
             held += more
-        yield replace(self, pairs=self.pairs[begin:])
+        yield self._part(begin, len(self.ids))
+
+    def _part(self, begin: int, end: int) -> "Emitting":
+        return replace(self, ids=self.ids[begin:end], own=[values[begin:end] for values in self.own])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +167,7 @@ class Batch:
     @property
     def ids(self) -> list[bytes]:
         """Of everything to settle."""
-        emitting = [entry for each in self.emitting for entry, _ in each.pairs]
+        emitting = [entry for each in self.emitting for entry in each.ids]
         return [*self.acks, *(entry.id for entry in self.entries), *emitting]
 
 

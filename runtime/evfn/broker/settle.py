@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from msgspec import structs
@@ -111,7 +112,7 @@ async def settle(connection: Connection, keys: Keys, place: Place, batch: Batch)
 
 def _add(total: Settled, part: Batch, reply: list[Any], refused: list[Refused]) -> Settled:
     _, acked, problem, missing, not_written = reply
-    ids = [*(entry for each in part.emitting for entry, _ in each.pairs), *(entry.id for entry in part.entries)]
+    ids = list(chain(*(each.ids for each in part.emitting), (entry.id for entry in part.entries)))
     for at in range(0, len(not_written), 3):
         number, key, error = not_written[at : at + 3]
         refused.append(Refused(ids[number - 1], key.decode(), error.decode("utf-8", "replace")))
@@ -161,9 +162,12 @@ def _emitting(keys: Keys, emitting: Sequence[Emitting], names: list[str], args: 
         names.append(keys.topic(each.form.topic))
         fields = each.form.fields
         own = [place for place, value in enumerate(fields, 1) if value is None]
-        args += (len(names), tally, len(fields), *(value or b"" for value in fields), len(own), *own, len(each.pairs))
-        for entry, values in each.pairs:
-            args.append(entry)
+        args += (len(names), tally, len(fields), *(value or b"" for value in fields), len(own), *own)
+        naming = each.form.naming
+        args += (0, b"", b"") if naming is None else (naming.place + 1, naming.before, naming.after)
+        args.append(len(each.ids))
+        args += each.ids
+        for values in each.own:
             args += values
 
 

@@ -1,6 +1,6 @@
 """Where an event stands in a distributed trace: the W3C's `traceparent` and `tracestate`, extensions of the event."""
 
-import random
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +44,24 @@ class TraceParent:
 
 def new_trace() -> str:
     """A new span of a new trace, as the attribute's value."""
-    # The last bits of both numbers are set: neither may be zero.
-    return f"00-{random.getrandbits(128) | 1:032x}-{random.getrandbits(64) | 1:016x}-01"
+    while True:
+        try:
+            return _ahead.pop()
+        except IndexError:
+            _ahead.extend(_new_traces())
+
+
+_AHEAD = 64
+_ahead: list[str] = []
+"""Many at once cost a third of as many one by one."""
+# What is forked must not say the same as what it was forked from.
+os.register_at_fork(after_in_child=_ahead.clear)
+
+
+def _new_traces() -> list[str]:
+    digits = os.urandom(_AHEAD * 24).hex()
+    # The last digit of both numbers is no zero: neither may be zero.
+    return [f"00-{digits[at : at + 31]}1-{digits[at + 32 : at + 47]}1-01" for at in range(0, len(digits), 48)]
 
 
 def onward(cause: str | None) -> TraceParent:

@@ -16,12 +16,13 @@ from evfn.functions.context import Context
 from evfn.functions.invocation import Invocation
 from evfn.functions.loading import load
 from evfn.functions.reference import parse
-from evfn.functions.results import Emits, InvalidResult, Origin
+from evfn.functions.results import Emits, InvalidResult, Origin, single
 from evfn.functions.signals import Reject, Retry
 from evfn.outcome import Failed, Outcome, Rejected, Succeeded
 from evfn.trigger import DataMode
 
-_VALUES = frozenset({dict, list, str, int, float, bool, tuple, Event})
+_BARE = frozenset({dict, list, str, int, float, bool, tuple})
+_VALUES = _BARE | {Event}
 """Types that are plainly neither generators nor awaitable; asking costs more than all the rest of an attempt."""
 _AUTO = DataMode.AUTO
 NOTHING = Succeeded()
@@ -81,10 +82,14 @@ class Function:
         process. A coroutine is run on an event loop that lives as long as this object.
         """
         try:
-            # As run_raising, for the function that asks for no context and returns nothing.
+            # As run_raising, for the function that asks for no context, and returns nothing or a bare value.
             if not self._wants_context:
                 value = self._call(invocation, self._modes.get(invocation.topic, _AUTO), None)
-                return NOTHING if value is None else self._finish(value, Emits(self._origin, invocation))
+                if value is None:
+                    return NOTHING
+                if type(value) in _BARE and (outcome := single(self._origin, invocation, value)) is not None:
+                    return outcome
+                return self._finish(value, Emits(self._origin, invocation))
             return self.run_raising(invocation, started_ns)
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -166,8 +171,7 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def _outcome(emits: Emits) -> Succeeded:
-    outcome = emits.succeeded()
-    return outcome if outcome.emits or outcome.unemitted else NOTHING
+    return emits.succeeded() if emits else NOTHING
 
 
 async def _finish(value: Any, emits: Emits) -> None:

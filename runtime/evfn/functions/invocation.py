@@ -1,6 +1,8 @@
 """One attempt's input as it comes from a stream, wherever it is run: in a worker, as a job, or at the command line."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+import msgspec
 
 
 def invocation_id(trigger: str, topic: str, stream_id: str) -> str:
@@ -26,3 +28,18 @@ class Invocation(Protocol):
     def fields(self) -> list[bytes]: ...
     @property
     def traceparent(self) -> str | None: ...
+
+
+class FirstInvocation(msgspec.Struct, frozen=True, gc=False):
+    """An entry as an invocation, what can be told from the rest put together only when it is asked for."""
+
+    topic: str
+    stream_id: str
+    fields: list[bytes]
+    trigger: str
+    attempt: ClassVar[int] = 1
+    traceparent: ClassVar[str | None] = None
+
+    @property
+    def invocation_id(self) -> str:
+        return invocation_id(self.trigger, self.topic, self.stream_id)

@@ -9,10 +9,10 @@ from typing import Any
 
 from evfn.errors import EvfnError, InvalidData
 from evfn.event import HOPS, Cause, Entry, Event, dump, encode, trace_of
-from evfn.event.trace import CAUSE, TRACE, marks
+from evfn.event.trace import CAUSE, TRACE, TRACED, marks
 from evfn.event.traceparent import TRACEPARENT, TRACESTATE, new_trace, onward
-from evfn.functions.invocation import Invocation
-from evfn.outcome import Emit, EmitForm, FormedEmit, Succeeded
+from evfn.functions.invocation import FirstInvocation, Invocation, invocation_id
+from evfn.outcome import Emit, EmitForm, FormedEmit, Naming, Succeeded, SucceededFormed
 
 MAX_HOPS = 32
 MAX_EMITS = 10_000
@@ -31,18 +31,26 @@ class InvalidResult(EvfnError):  # noqa: N818 - the value is invalid, and a retr
         self.reason = reason
 
 
+_SPECVERSION = b"specversion"
+_LONG = MAX_BYTES // 2
+"""Data below that leave room enough for all other fields of an emit."""
+_LONGEST_ID = 43
+"""Of a stream's entry with what is put behind it."""
 _PLAIN = 8
 """Fields and values that emits share where no trace goes on that has a state."""
 
 
 @lru_cache(maxsize=256)
-def _form(topic: str, source: bytes, hops: bytes) -> tuple[EmitForm, int]:
-    """The event of a bare value, whose id, time, place in a trace and data are its own; and the bytes of the rest."""
+def _form(topic: str, source: str, hops: bytes, trigger: str, cause: str) -> tuple[EmitForm, int]:
+    """The one event of a bare value that a first delivery from `cause` emits, whose time, place in a trace and data are
+    its own; and the bytes of the rest."""
     fields = (
-        b"specversion", b"1.0", b"id", None, b"type", topic.encode(), b"source", source, b"time", None,
+        b"specversion", b"1.0", b"id", b"", b"type", topic.encode(), b"source", source.encode(), b"time", None,
         TRACEPARENT.encode(), None, HOPS.encode(), hops, b"datacontenttype", b"application/json", b"data", None,
     )  # fmt: skip
-    return EmitForm(topic, fields), sum(len(value) for value in fields if value is not None)
+    naming = Naming(3, invocation_id(trigger, cause, "").encode(), b"/1")
+    size = sum(len(value) for value in fields if value is not None) + len(naming.before) + _LONGEST_ID
+    return EmitForm(topic, fields, naming), size
 
 
 def _now() -> datetime:
@@ -53,10 +61,15 @@ def _text(instant: datetime) -> bytes:
     return f"{instant.isoformat(timespec='milliseconds')[:-6]}Z".encode()
 
 
+# Many emits are made within a second, and some within a millisecond; writing a time costs as much as all else of one.
+@lru_cache(maxsize=1)
+def _second_text(seconds: int) -> bytes:
+    return _text(datetime.fromtimestamp(seconds, UTC)).removesuffix(b"000Z")
+
+
 @lru_cache(maxsize=1)
 def _now_text(ms: int) -> bytes:
-    # Many emits are made within a millisecond, and writing a time costs as much as all else of one.
-    return _text(datetime.fromtimestamp(ms / 1000, UTC))
+    return b"%b%03dZ" % (_second_text(ms // 1000), ms % 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +82,31 @@ class Origin:
     now: Callable[[], datetime] = field(default=_now, repr=False)
     """The current instant, in UTC."""
 
-    @property
-    def source(self) -> str:
-        return f"evfn/{self.project}/{self.trigger}"
+    source: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", f"evfn/{self.project}/{self.trigger}")
 
     def time(self) -> bytes:
         """The current instant as an attribute's value, in milliseconds."""
         return _now_text(time_ns() // 1_000_000) if self.now is _now else _text(self.now())
+
+
+def single(origin: Origin, invocation: Invocation, value: object) -> Succeeded | None:
+    """The outcome of an attempt that emits nothing but this bare value, on a first delivery that passes nothing on:
+    what `Emits` makes of it, without making one. None where `Emits` has to. Raises InvalidResult as that does.
+    """
+    fields = invocation.fields
+    if not origin.emits or type(invocation) is not FirstInvocation or _SPECVERSION in fields or TRACED in fields:
+        return None
+    try:
+        data = dump(value)
+    except InvalidData as error:
+        raise InvalidResult(f"return value {error}") from None
+    if len(data) > _LONG:
+        return None
+    form, _ = _form(origin.emits[0], origin.source, b"1", invocation.trigger, invocation.topic)
+    return SucceededFormed(form, (origin.time(), new_trace().encode(), data), invocation.stream_id)
 
 
 class Emits:
@@ -92,8 +123,14 @@ class Emits:
         self._shared: list[bytes] = []
         self._first: list[bytes] = []
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self._emits) or self._unemitted
+
     def succeeded(self) -> Succeeded:
         """The attempt's outcome, now that the function has returned."""
+        if len(self._emits) == 1 and isinstance(emit := self._emits[0], FormedEmit) and not self._unemitted:
+            return SucceededFormed(emit.form, emit.own, emit.stream_id)
         return Succeeded(tuple(self._emits), self._unemitted)
 
     def add(self, value: object, made: str = "return value") -> None:
@@ -149,11 +186,12 @@ class Emits:
         except InvalidData as error:
             raise InvalidResult(f"{made} {error}") from None
         shared = self._shared or self._inherit()
-        if not self._first and len(shared) == _PLAIN:
-            _, source, _, time, _, span, _, hops = shared
-            form, size = _form(topic, source, hops)
-            own = (self._id().encode(), time, span, data)
-            self._keep(FormedEmit(form, own), size + sum(map(len, own)))
+        first = self._invocation
+        if not self._emits and isinstance(first, FirstInvocation) and not self._first and len(shared) == _PLAIN:
+            _, _, _, time, _, span, _, hops = shared
+            form, size = _form(topic, self._origin.source, hops, first.trigger, first.topic)
+            own = (time, span, data)
+            self._keep(FormedEmit(form, own, first.stream_id), size + sum(map(len, own)))
             return
         fields = (
             *self._first, b"specversion", b"1.0", b"id", self._id().encode(), b"type", topic.encode(), *shared,

@@ -317,7 +317,7 @@ class Dispatcher:
         reached("before the verdict")
         self._verdicts.succeeded(deliveries, took)
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+    def emitted(self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None) -> None:
         """These returned with one emit of this form each."""
         reached("before the verdict")
         self._verdicts.emitted(form, entries, own, took)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Protocol
 
+from evfn.broker import limits
 from evfn.broker.connection import later
 from evfn.broker.group import Ask, GroupGone, Source
 from evfn.clock import Clock
@@ -14,7 +15,8 @@ from evfn.services.fetch import Fetch, Pairs
 from evfn.services.in_flight import InFlight
 from evfn.services.subscription import Subscription
 
-FETCH = 512
+FETCH = limits.EMITS
+"""As many as may emit in one settle call. A frame holds what one fetch brought, and a few more would take another."""
 FIRST = 16
 """How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
 BEGUN = 64

@@ -29,7 +29,9 @@ class Results(Protocol):
     """Who decides on what came of the deliveries, whichever revision ran them."""
 
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None: ...
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None: ...
+    def emitted(
+        self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None
+    ) -> None: ...
     def ended(self, attempts: Sequence[Ended], revision: str) -> None: ...
     def released(self, deliveries: list[Delivery]) -> None: ...
     def output(self, delivery: Delivery | None, stream: str, text: str) -> None: ...
@@ -143,7 +145,7 @@ class Revision:
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         self._results.succeeded(deliveries, took)
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+    def emitted(self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None) -> None:
         self._results.emitted(form, entries, own, took)
 
     def ended(self, attempts: Sequence[Ended]) -> None:

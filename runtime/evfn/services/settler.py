@@ -36,12 +36,12 @@ class Settling:
     emitting: list[Emitting] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.acks) + len(self.entries) + sum(len(each.pairs) for each in self.emitting)
+        return len(self.acks) + len(self.entries) + sum(len(each.ids) for each in self.emitting)
 
     @property
     def ids(self) -> list[bytes]:
         """Of all of them."""
-        emitting = [entry for each in self.emitting for entry, _ in each.pairs]
+        emitting = [entry for each in self.emitting for entry in each.ids]
         return [*self.acks, *(entry.id for entry in self.entries), *emitting]
 
     @property

@@ -83,14 +83,15 @@ class Verdicts:
                 Settling([held.entry_id for held in plain], entries, counters, happenings)
             )
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
-        """These returned with one emit of this form each, `own` its values in the same order."""
+    def emitted(self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None) -> None:
+        """These returned with one emit of this form each, `own` for each of its values those of all, in the same
+        order."""
         held = held_entries_of(entries)
         count = len(held)
         some = [held.delivery(held.pairs[0]), held.delivery(held.pairs[-1])]
-        pairs = [(pair[0], values) for pair, values in zip(held.pairs, own, strict=True)]
         told = SucceededMany(self.trigger.name, count, took, _stored_ms(Source.TOPIC, some), emitted=count)
-        emitting = Emitting(form, {"delivered": 1, "succeeded": 1, "emitted": 1}, pairs)
+        counters = {"delivered": 1, "succeeded": 1, "emitted": 1}
+        emitting = Emitting(form, counters, [pair[0] for pair in held.pairs], own)
         held.subscription.settlers[Source.TOPIC].settle(Settling(emitting=[emitting], happenings=[told]))
 
     def ended(self, attempts: Sequence[Ended], revision: str) -> None:

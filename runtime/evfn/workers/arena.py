@@ -2,9 +2,10 @@
 
 import mmap
 import struct
-from collections.abc import Iterator
 
 _LENGTH = struct.Struct("<I")
+_SIZE = _LENGTH.size
+_NONE = bytes(_SIZE)
 BYTES = 256 * 1024
 """Of one frame. What does not fit goes over the control socket."""
 
@@ -30,24 +31,24 @@ class Arena:
     def add(self, record: bytes) -> bool:
         """Say this; False where there is no room for it."""
         at = self._at
-        following = at + _LENGTH.size + len(record)
-        if following + _LENGTH.size > self._end:
+        begin = at + _SIZE
+        following = begin + len(record)
+        if following + _SIZE > self._end:
             return False
-        self._memory[at + _LENGTH.size : following] = record
-        _LENGTH.pack_into(self._memory, following, 0)
+        self._memory[begin : following + _SIZE] = record + _NONE
         _LENGTH.pack_into(self._memory, at, len(record))
         self._at = following
         return True
 
-    def read(self) -> Iterator[bytes]:
+    def read(self) -> list[bytes]:
         """What was said since the last reading. Raises ValueError where something else has written over it."""
-        while True:
-            (length,) = _LENGTH.unpack_from(self._memory, self._at)
-            if length == 0:
-                return
-            begin = self._at + _LENGTH.size
-            if begin + length + _LENGTH.size > self._end:
-                raise ValueError(f"a record of {length} bytes where {self._end - begin} are left")
-            # Before it is handed out: whoever reads on goes on behind it.
-            self._at = begin + length
-            yield self._memory[begin : begin + length]
+        memory, end, at, length_at = self._memory, self._end, self._at, _LENGTH.unpack_from
+        records: list[bytes] = []
+        while length := length_at(memory, at)[0]:
+            begin = at + _SIZE
+            at = begin + length
+            if at + _SIZE > end:
+                raise ValueError(f"a record of {length} bytes where {end - begin} are left")
+            records.append(memory[begin:at])
+        self._at = at
+        return records

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from evfn.failpoint import reached
 from evfn.outcome import (
     Crashed,
-    EmitForm,
     Failed,
     FormedEmit,
     Interrupted,
@@ -23,14 +22,12 @@ from evfn.traceback import format_failure
 from evfn.workers.channel import CONTROL_LOST
 from evfn.workers.delivery import Delivery
 from evfn.workers.entries import Deliveries, Entries
-from evfn.workers.frame import Frame
+from evfn.workers.frame import FormedReplies, Frame
 from evfn.workers.ledger import SLOTS_PER_FRAME, Status
 from evfn.workers.process import Worker
 from evfn.workers.protocol import (
     Cancel,
     FailedReply,
-    Form,
-    FormedReply,
     FrameDone,
     FromWorker,
     Imported,
@@ -44,7 +41,6 @@ from evfn.workers.protocol import (
     SucceededReply,
     Work,
     WorkEntries,
-    unpack_record,
 )
 from evfn.workers.reply import outcome_of
 from evfn.workers.waiting import Waiting
@@ -286,50 +282,35 @@ class Member:
     def _hear(self, frame: Frame, took: timedelta | None) -> bool:
         """Take in what the worker has said of the frame's events by now; False where that cannot be read."""
         try:
-            records = list(map(unpack_record, frame.arena.read()))
+            said = frame.heard()
         except ValueError:
             # What wrote over this may have written over anything.
             self.worker.kill()
             return False
-        # Emits of one topic keep their order; those of one form in a row are settled together, and so is all else.
-        formed: dict[str, tuple[EmitForm, list[FormedReply]]] = {}
+        # Emits keep their order; all else that was said in a row is settled together.
         others: list[tuple[int, Outcome]] = []
-        emitting = False
-        for record in records:
-            if isinstance(record, FormedReply):
-                if emitting:
-                    self._replied(frame, others)
-                    others, emitting = [], False
-                form = frame.forms[record.form]
-                before, replies = formed.get(form.topic, (None, []))
-                if before is form:
-                    replies.append(record)
-                    continue
-                if before is not None:
-                    self._emitted(frame, before, replies, took)
-                formed[form.topic] = (form, [record])
-            elif isinstance(record, Form):
-                frame.forms.append(EmitForm(record.topic, record.fields))
+        for each in said:
+            if isinstance(each, FormedReplies):
+                self._replied(frame, others)
+                others = []
+                self._emitted(frame, each, took)
             else:
-                if isinstance(record, SucceededReply):
-                    for form, replies in formed.values():
-                        self._emitted(frame, form, replies, took)
-                    formed.clear()
-                    emitting = True
-                others.append((record.slot, outcome_of(record)))
-        for form, replies in formed.values():
-            self._emitted(frame, form, replies, took)
+                others.append((each.slot, outcome_of(each)))
         self._replied(frame, others)
         return True
 
-    def _emitted(self, frame: Frame, form: EmitForm, replies: list[FormedReply], took: timedelta | None) -> None:
-        if frame.entries is None or len(replies) < TOGETHER:
-            self._replied(frame, [(reply.slot, Succeeded((FormedEmit(form, reply.own),))) for reply in replies])
-        elif new := [reply for reply in replies if frame.account(reply.slot)]:
-            self.held -= len(new)
-            entries = frame.entries.only([reply.slot - frame.first for reply in new])
-            self._pool.owner.emitted(form, entries, [reply.own for reply in new], took)
-            self._pool.accounted(len(new))
+    def _emitted(self, frame: Frame, replies: FormedReplies, took: timedelta | None) -> None:
+        taken = frame.take_entries(replies) if len(replies.slots) >= TOGETHER else None
+        if taken is None:
+            values = zip(replies.slots, zip(*replies.own, strict=True), strict=True)
+            emits = [(slot, FormedEmit(replies.form, own, frame.delivery(slot).stream_id)) for slot, own in values]
+            self._replied(frame, [(slot, Succeeded((emit,))) for slot, emit in emits])
+            return
+        entries, own = taken
+        if entries:
+            self.held -= len(entries)
+            self._pool.owner.emitted(replies.form, entries, own, took)
+            self._pool.accounted(len(entries))
 
     def _pace_before(self, frame: Frame) -> timedelta | None:
         """What a call of this frame took on average, up to the one that runs; None where the ledger does not tell."""

@@ -57,7 +57,7 @@ class OneWorker:
         """The pool says: it returned nothing."""
         self._ended(Succeeded(), took or timedelta())
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+    def emitted(self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None) -> None:
         """Never said here: what runs alone stands alone."""
 
     def ended(self, attempts: Sequence[Ended]) -> None:

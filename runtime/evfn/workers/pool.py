@@ -31,7 +31,7 @@ class PoolOwner(Protocol):
     def succeeded(self, deliveries: Deliveries, took: timedelta | None = None) -> None:
         """These returned with nothing to report; `took` is what one of them took, on average, where it is known."""
 
-    def emitted(self, form: EmitForm, entries: Entries, own: list[Sequence[bytes]], took: timedelta | None) -> None:
+    def emitted(self, form: EmitForm, entries: Entries, own: Sequence[Sequence[bytes]], took: timedelta | None) -> None:
         """These returned with one emit of this form each, `own` its values in the same order; `took` as above."""
 
     def ended(self, attempts: Sequence[Ended]) -> None:

@@ -7,12 +7,11 @@ A frame is a 4-byte big-endian length and one msgpack-encoded message.
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 import msgspec
 
-from evfn.functions.invocation import invocation_id
-from evfn.outcome import Failure
+from evfn.functions.invocation import FirstInvocation
+from evfn.outcome import Failure, Naming
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
@@ -52,24 +51,9 @@ class WorkEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
     topic: str
     entries: Sequence[tuple[bytes, list[bytes]]]
 
-    def invocation(self, entry: tuple[bytes, list[bytes]]) -> "FirstInvocation":
+    def invocation(self, entry: tuple[bytes, list[bytes]]) -> FirstInvocation:
         """What one of them is to the function."""
         return FirstInvocation(self.topic, entry[0].decode(), entry[1], self.trigger)
-
-
-class FirstInvocation(msgspec.Struct, frozen=True):
-    """An entry as an invocation, what can be told from the rest put together only when it is asked for."""
-
-    topic: str
-    stream_id: str
-    fields: list[bytes]
-    trigger: str
-    attempt: ClassVar[int] = 1
-    traceparent: ClassVar[str | None] = None
-
-    @property
-    def invocation_id(self) -> str:
-        return invocation_id(self.trigger, self.topic, self.stream_id)
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
@@ -138,6 +122,7 @@ class Form(msgspec.Struct, frozen=True, array_like=True, tag="form"):
 
     topic: str
     fields: tuple[bytes | None, ...]
+    naming: Naming | None = None
 
 
 class FormedReply(msgspec.Struct, frozen=True, array_like=True, tag="formed"):

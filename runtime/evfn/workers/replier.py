@@ -1,6 +1,6 @@
 """The worker's end of what an event came to: told in its frame's arena, or, once that is full, over the channel."""
 
-from evfn.outcome import EmitForm, FormedEmit, Outcome, Succeeded
+from evfn.outcome import EmitForm, Outcome, SucceededFormed
 from evfn.workers.arena import Arena
 from evfn.workers.channel import Channel
 from evfn.workers.ledger import Ledger
@@ -36,15 +36,13 @@ class Replier:
 
     def _told(self, slot: int, outcome: Outcome) -> bool:
         """Whether it stands in the arena now."""
-        if isinstance(outcome, Succeeded) and len(outcome.emits) == 1 and not outcome.unemitted:
-            (emit,) = outcome.emits
-            if isinstance(emit, FormedEmit):
-                number = self._number(emit.form)
-                return number is not None and self._arena.add(pack(FormedReply(slot, number, emit.own)))
+        if isinstance(outcome, SucceededFormed):
+            number = self._number(outcome.form)
+            return number is not None and self._arena.add(pack(FormedReply(slot, number, outcome.own)))
         return self._arena.add(pack(reply(slot, outcome)))
 
     def _number(self, form: EmitForm) -> int | None:
         number = self._forms.get(form)
-        if number is None and self._arena.add(pack(Form(form.topic, form.fields))):
+        if number is None and self._arena.add(pack(Form(form.topic, form.fields, form.naming))):
             number = self._forms[form] = len(self._forms)
         return number
