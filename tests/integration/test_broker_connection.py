@@ -9,13 +9,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from evfn.broker import link
-from evfn.broker.connection import Connection, GroupGone, ReplyLost
+from evfn.broker.connection import LANES, LINKS, Connection, GroupGone, ReplyLost
 from evfn.broker.keys import Keys
 from evfn.broker.publish import Publication, publish
 from evfn.clock import SystemClock
@@ -83,6 +84,62 @@ async def test_a_cancelled_call_leaves_no_reply_behind(server: RealServer, conne
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     assert await connection.call("ECHO", "mine") == b"mine"
+
+
+async def test_calls_on_a_lane_keep_their_order_though_they_overlap(connection: Connection) -> None:
+    """They go out on one socket, beside the calls of others."""
+    async with connection.lane() as lane:
+        assert lane is not None
+        assert await asyncio.gather(*(lane.call("INCR", "n") for _ in range(50))) == list(range(1, 51))
+        with pytest.raises(BrokerError, match="unknown command"):
+            await lane.call("NO-SUCH-COMMAND")
+        assert await connection.call("PING") == b"PONG"
+        assert not lane.broken
+    opened = connection.opened
+    await connection.call("PING")
+    assert connection.opened == opened, "its link serves others afterwards"
+
+
+async def test_a_lane_that_is_lost_says_so_and_is_used_no_more(connection: Connection) -> None:
+    """Whatever was asked on it may have been done; other calls go on."""
+    async with connection.lane() as lane:
+        assert lane is not None
+        number = await lane.call("CLIENT", "ID")
+        await connection.call("CLIENT", "KILL", "ID", number)
+        ended = await asyncio.gather(*(lane.call("INCR", "n") for _ in range(3)), return_exceptions=True)
+        assert all(isinstance(each, BrokerUnavailable) for each in ended)
+        assert lane.broken
+        assert await connection.call("PING") == b"PONG"
+    assert await connection.call("PING") == b"PONG"
+
+
+async def test_a_lane_left_with_replies_to_come_gives_none_of_them_to_others(connection: Connection) -> None:
+    """As after a call that was cancelled."""
+    async with connection.lane() as lane:
+        assert lane is not None
+        asked = [asyncio.create_task(lane.call("ECHO", "old")) for _ in range(3)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*(connection.call("ECHO", "new") for _ in range(20))) == [b"new"] * 20
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_lanes_leave_links_to_calls(connection: Connection) -> None:
+    """Whoever has one may need another to get on."""
+    async with AsyncExitStack() as held:
+        lanes = [await held.enter_async_context(connection.lane()) for _ in range(LINKS)]
+        assert [lane is not None for lane in lanes] == [True] * LANES + [False] * (LINKS - LANES)
+        assert await asyncio.gather(*(connection.call("PING") for _ in range(20))) == [b"PONG"] * 20
+    async with connection.lane() as lane:
+        assert lane is not None
+
+
+async def test_without_a_server_there_is_no_lane(own_server: RealServer) -> None:
+    """The calls that are made instead say what is wrong."""
+    connection = await open_to(own_server.tcp_url)
+    own_server.stop()
+    async with connection.lane() as lane:
+        assert lane is None
+    await connection.close()
 
 
 async def test_a_lost_pipeline_is_told_once(own_server: RealServer) -> None:

@@ -1,7 +1,9 @@
 """When the next entries are asked for: never more than there is room for, and never so that they overtake others."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,9 +11,12 @@ import pytest
 from evfn.broker.group import Group, Source
 from evfn.clock import SystemClock
 from evfn.services.fetch import Pairs
-from evfn.services.fetcher import FETCH, Fetcher, Lease
+from evfn.services.fetcher import AHEAD, FETCH, Fetcher, Lease
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
+
+LANE = SimpleNamespace(broken=False)
+"""In the place of a lane."""
 
 
 class Stream:
@@ -23,11 +28,26 @@ class Stream:
         self.under_way = 0
         self.most_at_once = 0
         self.asked: list[int] = []
+        self.lanes = self.lonely = 0
+        """How often a lane was taken, and how many fetches went without."""
+        self.on_lane: object = LANE
+        self.fetches = 0
+        self.slow_from = 1 << 20
+        self.slowed = asyncio.Event()
         self.on_fetched: Callable[[], None] = lambda: None
 
-    async def fetch(self, source: Source, count: int) -> Pairs:
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator[object]:
+        self.lanes += 1
+        yield self.on_lane
+
+    async def fetch(self, source: Source, count: int, lane: object = None) -> Pairs:
         self._asked()
-        await asyncio.sleep(0)
+        self.lonely += lane is None
+        self.fetches += 1
+        if self.fetches == self.slow_from:
+            self.slowed.set()
+        await asyncio.sleep(0 if self.fetches < self.slow_from else 0.01)
         asyncio.get_running_loop().call_soon(self.on_fetched)
         return self._give(count)
 
@@ -63,6 +83,8 @@ class Taker:
         self.subscriptions: dict[str, Subscription] = {}
         self.unsettled = 0
         self.ahead: list[int] = []
+        self.all_came = asyncio.Event()
+        """More than one full fetch."""
         self.second_came = asyncio.Event()
         """110 entries have come: what was there first, and what came later."""
         self.got: list[bytes] = []
@@ -70,6 +92,8 @@ class Taker:
 
     async def accept(self, subscription: Subscription, source: Source, entries: Pairs) -> None:
         self.got += [entry for entry, _ in entries]
+        if len(self.got) >= FETCH + 15:
+            self.all_came.set()
         if self.unsettled >= 110:
             self.second_came.set()
         self.ahead.append(self.stream.under_way)
@@ -99,9 +123,10 @@ def new(taker: Taker) -> tuple[Fetcher, Subscription]:
     return fetcher, subscription
 
 
-async def fetched(target: int, rounds: int) -> Taker:
-    """What a fetcher comes to in so many turns of the loop, on a stream that never ends."""
-    taker = Taker(target)
+async def fetched(target: int, rounds: int, left: int = 1 << 20, on_lane: object = LANE) -> Taker:
+    """What a fetcher comes to in so many turns of the loop, on a stream with so many entries."""
+    taker = Taker(target, left)
+    taker.stream.on_lane = on_lane
     fetcher, _ = new(taker)
     running = asyncio.create_task(fetcher.run())
     for _ in range(rounds):
@@ -119,12 +144,52 @@ def test_no_more_is_asked_for_than_there_is_room_for(target: int) -> None:
     assert 0.75 * target <= taker.stream.given <= target
 
 
-def test_entries_come_in_their_order_and_the_next_are_on_their_way() -> None:
-    """One fetch of a stream at a time, the next one asked for while the last is taken in."""
+def test_entries_come_in_their_order_while_the_next_are_on_their_way() -> None:
+    """Several fetches at a time, all but the first on one lane, where none overtakes another."""
     taker = asyncio.run(fetched(8 * FETCH, 200))
     assert taker.got == [b"%d-0" % number for number in range(len(taker.got))]
+    assert taker.stream.most_at_once == AHEAD
+    assert (taker.stream.lanes, taker.stream.lonely) == (1, 1)
+
+
+def test_without_a_lane_one_fetch_is_under_way_at_a_time() -> None:
+    """They would go out on sockets of their own, and overtake each other."""
+    taker = asyncio.run(fetched(8 * FETCH, 200, on_lane=None))
+    assert taker.got == [b"%d-0" % number for number in range(len(taker.got))]
+    assert len(taker.got) > 5 * FETCH
     assert taker.stream.most_at_once == 1
-    assert taker.ahead == [1] * 6 + [0]
+
+
+def test_what_a_push_brings_does_not_overtake_a_fetch_on_a_lane() -> None:
+    """Though the last reply was short, others are still to come."""
+
+    async def play() -> Taker:
+        taker = Taker(8 * FETCH, left=FETCH + 10)
+        taker.stream.slow_from = 3
+        fetcher, subscription = new(taker)
+        running = asyncio.create_task(fetcher.run())
+        async with asyncio.timeout(10):
+            await taker.stream.slowed.wait()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not fetcher.hot
+            taker.stream.left = 5
+            fetcher.wake(subscription, Source.TOPIC, lambda packed: None)
+            await taker.all_came.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return taker
+
+    taker = asyncio.run(play())
+    assert taker.stream.asked == []
+    assert taker.got == [b"%d-0" % number for number in range(FETCH + 15)]
+
+
+def test_what_is_no_backlog_is_asked_for_once() -> None:
+    """A stream that was looked at in vain, or holds a few entries, takes no lane and no second fetch."""
+    taker = asyncio.run(fetched(8 * FETCH, 50, left=3))
+    assert len(taker.got) == 3
+    assert (taker.stream.lanes, taker.stream.fetches) == (0, 1)
 
 
 def test_what_pushes_have_asked_for_takes_room_before_it_comes() -> None:

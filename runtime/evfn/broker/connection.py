@@ -3,7 +3,8 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,8 @@ _LAST_TRY = 0.1
 """Seconds that a try needs at least."""
 LINKS = 16
 """Most sockets one connection opens; further calls wait for their turn."""
+LANES = 8
+"""Most of them that are somebody's for longer than a call: who has one must still get another."""
 
 
 class Connection:
@@ -43,6 +46,7 @@ class Connection:
         self._idle: list[Link] = []
         self._used: set[Link] = set()
         self._turns = asyncio.Semaphore(LINKS)
+        self._lanes = 0
         self._closed = False
         self.opened = 0
         """How many sockets were opened so far: one more says that an earlier one was lost, or that calls overlapped."""
@@ -142,6 +146,33 @@ class Connection:
                 if one.calm and not self._closed:
                     self._idle.append(one)
 
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator["Lane | None"]:
+        """One link for calls that overlap and keep their order; None where as many as may be are taken, or the server
+        cannot be reached."""
+        if self._lanes >= LANES:
+            yield None
+            return
+        self._lanes += 1
+        try:
+            async with self._turns:
+                try:
+                    one = await self._take()
+                except BrokerError:
+                    yield None
+                    return
+                self._used.add(one)
+                try:
+                    yield Lane(self, one)
+                finally:
+                    self._used.discard(one)
+                    if one.calm and not self._closed:
+                        self._idle.append(one)
+                    else:
+                        await one.disconnect(nowait=True)
+        finally:
+            self._lanes -= 1
+
     async def _take(self) -> Link:
         if self._closed:
             raise BrokerUnavailable(f"the connection to {self.server} was closed")
@@ -204,6 +235,26 @@ class Connection:
             await one.disconnect(nowait=True)
             raise
         return result
+
+
+class Lane:
+    """One link of a connection, see `Connection.lane`."""
+
+    def __init__(self, connection: Connection, one: Link) -> None:
+        self._connection = connection
+        self._link = one
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is of no more use."""
+        return not self._link.is_connected
+
+    async def call(self, *command: Argument) -> Any:
+        """As `Connection.call`."""
+        reply = (await self._connection._talk(self._link, pack(command), 1))[0]
+        if isinstance(reply, BrokerError):
+            raise reply
+        return reply
 
 
 async def run_id_of(one: Link) -> bytes | None:

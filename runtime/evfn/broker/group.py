@@ -1,12 +1,13 @@
 """A trigger on a topic, as one instance sees it: what is fetched, settled, handed over and known of its group."""
 
 from collections.abc import Awaitable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 from evfn.broker import claims
 from evfn.broker.batch import Batch, Emitting, Entry, Kind, Traced
 from evfn.broker.claims import RELEASED, Claimed, Consumer, Released
-from evfn.broker.connection import Argument, Connection
+from evfn.broker.connection import Argument, Connection, Lane
 from evfn.broker.keys import Keys
 from evfn.broker.link import pack
 from evfn.broker.mailbox import Mailboxes
@@ -35,6 +36,7 @@ __all__ = [
     "GroupStatus",
     "KeyTaken",
     "Kind",
+    "Lane",
     "Promotion",
     "Refused",
     "Released",
@@ -74,12 +76,19 @@ class Group:
         """The stream this source reads."""
         return self._places[source].stream
 
-    async def fetch(self, source: Source, count: int) -> list[tuple[bytes, list[bytes] | None]]:
+    def lane(self) -> AbstractAsyncContextManager[Lane | None]:
+        """For fetches that overlap, of this group and others of its server; see `Connection.lane`."""
+        return self._connection.lane()
+
+    async def fetch(
+        self, source: Source, count: int, lane: Lane | None = None
+    ) -> list[tuple[bytes, list[bytes] | None]]:
         """At most `count` entries nobody was given yet, without waiting: id, and fields and values alternating.
 
         They are now pending for this instance, also when the reply is lost on its way.
         """
-        return await self.read(source, self._connection.call(*self._reading(source, count)))
+        call = self._connection.call if lane is None else lane.call
+        return await self.read(source, call(*self._reading(source, count)))
 
     def begin(self, ask: Ask, source: Source, count: int) -> Answer | None:
         """Begin a fetch by `ask`, which sends at once, or does not; `read` has what comes of it."""

@@ -3,20 +3,24 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from operator import itemgetter
 from typing import Protocol
 
 from evfn.broker import limits
 from evfn.broker.connection import later
-from evfn.broker.group import Ask, GroupGone, Source
+from evfn.broker.group import Ask, GroupGone, Lane, Source
 from evfn.clock import Clock
 from evfn.errors import BrokerError, BrokerUnavailable
 from evfn.services.fetch import Fetch, Pairs
 from evfn.services.in_flight import InFlight
 from evfn.services.subscription import Subscription
 
-FETCH = limits.EMITS
-"""As many as may emit in one settle call. A frame holds what one fetch brought, and a few more would take another."""
+FETCH = limits.EMITS // 2
+"""A frame holds what one fetch brought, and of two frames the emits fit into one settle call. The server writes a reply
+of 64 KiB at once, and would do something else before the rest."""
+AHEAD = 4
+"""So many fetches are under way at a time while there is a backlog."""
 FIRST = 16
 """How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
 BEGUN = 64
@@ -77,6 +81,7 @@ class Fetcher:
         self._hot: dict[Subscription, None] = {}
         self._begun: deque[Fetch] = deque()
         self._expected = 0
+        self._asked: set[Fetch] = set()
         self._tries = 0
         self._turn = 0
         self.fetching = False
@@ -112,7 +117,7 @@ class Fetcher:
     def wake(self, subscription: Subscription, source: Source, ask: Ask | None = None) -> None:
         """Something may have been added to one of its streams. With `ask` it is fetched at once, where nothing else is
         to be fetched first."""
-        if ask is None or self._hot or not self._begin(subscription, source, ask):
+        if ask is None or self._hot or self._asked or not self._begin(subscription, source, ask):
             self._heat(subscription, source)
         self._awake.set()
 
@@ -162,26 +167,42 @@ class Fetcher:
     # --- which, and when -----------------------------------------------------------------------------------------
 
     async def _fetch_all(self) -> None:
-        """Fetch until nothing is left, or no room for it. The next entries are asked for before the last are taken in,
-        so that the server looks for them meanwhile."""
-        await self._take_begun()
-        fetching = self._next()
-        try:
-            while fetching is not None:
-                fetched, fetching = fetching, None
-                fetch, entries = await fetched
-                if entries and (fetching := self._next()):
-                    await asyncio.sleep(0)  # It goes out.
-                if entries:
-                    await self._taker.accept(fetch.subscription, fetch.source, entries)
-                if fetching is None:
-                    await self._take_begun()
-                    fetching = self._next()
-        finally:
-            if fetching is not None:
-                fetching.cancel()
+        """Fetch until nothing is left, or no room for it.
 
-    def _next(self) -> "asyncio.Task[tuple[Fetch, Pairs]] | None":
+        The next entries are asked for before the last are taken in, so that the server looks for them meanwhile. Once a
+        full fetch tells of a backlog several are under way, on one link, where none overtakes another.
+        """
+        under_way: deque[asyncio.Task[tuple[Fetch, Pairs]]] = deque()
+        lane: Lane | None = None
+        async with AsyncExitStack() as held:
+            try:
+                while True:
+                    if not under_way:
+                        await self._take_begun()
+                        self._ask(under_way, lane)
+                    if not under_way:
+                        return
+                    fetch, entries = await under_way.popleft()
+                    if lane is not None and lane.broken:
+                        lane = None
+                    elif lane is None and len(entries) == FETCH and not under_way:
+                        lane = await held.enter_async_context(fetch.subscription.group.lane())
+                    if not entries:
+                        continue
+                    self._ask(under_way, lane)
+                    if under_way:
+                        await asyncio.sleep(0)  # They go out.
+                    await self._taker.accept(fetch.subscription, fetch.source, entries)
+            finally:
+                for task in under_way:
+                    task.cancel()
+
+    def _ask(self, under_way: "deque[asyncio.Task[tuple[Fetch, Pairs]]]", lane: Lane | None) -> None:
+        """Have as many under way as may be: several on a lane, else one."""
+        while len(under_way) < (1 if lane is None else AHEAD) and (task := self._next(lane)) is not None:
+            under_way.append(task)
+
+    def _next(self, lane: Lane | None) -> "asyncio.Task[tuple[Fetch, Pairs]] | None":
         """Ask the stream whose turn it is for as many entries as there is room for."""
         if self._begun or not self._hot or not self._taker.takes or self._makes_way or self.room == 0:
             return None
@@ -189,8 +210,9 @@ class Fetcher:
         # Its turn is over whatever comes of it: one that cannot be had keeps no other waiting.
         self._turn += 1
         subscription.served[source] = self._turn
-        fetch = Fetch(subscription, source, min(self.room, FETCH))
+        fetch = Fetch(subscription, source, min(self.room, FETCH), lane=lane)
         self._expected += fetch.count
+        self._asked.add(fetch)
         return asyncio.create_task(self._read(fetch))
 
     def _in_turn(self) -> list[tuple[Subscription, Source]]:
@@ -244,6 +266,7 @@ class Fetcher:
             entries = await self._new(fetch)
         finally:
             self._expected -= fetch.count
+            self._asked.discard(fetch)
         self._taker.unsettled += len(entries)
         return fetch, entries
 
