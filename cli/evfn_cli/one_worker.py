@@ -27,7 +27,8 @@ def one_worker(
         environ=os.environ,
         env_file=opened.env_file,
     )
-    return OneWorker(structs.replace(config, give_up_on=list(trigger.retry.give_up_on)), trigger, template, on_output)
+    config = structs.replace(config, give_up_on=list(trigger.retry.give_up_on), inspected=True)
+    return OneWorker(config, trigger, template, on_output)
 
 
 SLOW_SECONDS = 2.0

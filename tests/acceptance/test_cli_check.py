@@ -153,6 +153,23 @@ def test_names_to_give_up_on_that_name_nothing_are_warned_of(sandbox: Sandbox) -
     ]
 
 
+def test_what_keeps_workers_from_being_forked_is_noted(sandbox: Sandbox) -> None:
+    """With the place and what it is, for a cold start then takes as long as the import; not where a job runs it."""
+    sandbox.manifest(
+        """
+        slow: {topic: readings, function: store:handle}
+        plain: {topic: readings, function: quick:handle}
+        job: {topic: readings, function: store:handle, isolation: job}
+    """
+    )
+    sandbox.function("store", "LOG = open(__file__)\ndef handle(event): pass\n")
+    sandbox.function("quick", "def handle(event): pass\n")
+    assert sandbox.evfn("check").stderr == (
+        "triggers.yaml:4:27: note: slow: importing store:handle leaves an open file or socket, so each worker imports"
+        " it anew (docs/functions.md, What is imported once)\n"
+    )
+
+
 def test_files_that_no_trigger_uses_come_with_the_lines_to_paste(sandbox: Sandbox) -> None:
     """Not those that a used function imports, nor tests; and what is pasted makes the project complete."""
     sandbox.manifest("store: {topic: readings, function: 'store:handle'}")

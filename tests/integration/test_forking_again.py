@@ -56,7 +56,7 @@ class Project:
         worker.on_message = said.append
         await wait_until(lambda: bool(said), "it has loaded the function")
         (answer,) = said
-        assert answer == Ready("r1", 0, is_async=False, modules=self._pinned.modules), answer
+        assert answer == Ready("r1", is_async=False, modules=self._pinned.modules), answer
         return worker
 
     async def end(self) -> None:

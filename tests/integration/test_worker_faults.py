@@ -293,10 +293,9 @@ def test_output_while_importing_belongs_to_no_event(workshop: Workshop) -> None:
     assert worker.lines(-1) == [("stdout", "while importing"), ("log", "INFO root: at import")]
 
 
-def test_ready_tells_of_threads_and_files(workshop: Workshop) -> None:
-    """What reload and templates need to know of a loaded function."""
-    ready = workshop.loaded(workshop.fork("imports", "threads"))
-    assert (ready.threads, ready.is_async) == (1, False)
+def test_ready_tells_of_files_and_of_what_the_import_left(workshop: Workshop) -> None:
+    """What reload, and a person who checks, need to know of a loaded function."""
+    assert workshop.loaded(workshop.fork("imports", "threads", inspected=True)).residue == "a thread"
     ready = workshop.loaded(workshop.fork("imports", "relative"))
     folder = Path(__file__).parents[1] / "functions" / "imports" / "functions"
     assert ready.files == [str(folder / name) for name in ("relative.py", "shared/constants.py")]

@@ -110,7 +110,7 @@ class Case:
         )
         self.pool.pace.measured(1, 1000)
         self.pool.members.append(Member(cast("Worker", self.process), self.pool, SLOTS, 0.0))
-        self.say(Ready("r", 0, False, {}))
+        self.say(Ready("r", False, {}))
         fields = [b"data", b"1"]
         self.pool.submit(
             [

@@ -76,7 +76,7 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
     st.builds(Work, INT, st.lists(INVOCATION, max_size=3)),
     st.builds(Cancel, INT),
     st.builds(Stop),
-    st.builds(Ready, TEXT, INT, st.booleans(), st.dictionaries(TEXT, TEXT, max_size=2)),
+    st.builds(Ready, TEXT, st.booleans(), st.dictionaries(TEXT, TEXT, max_size=2)),
     st.builds(Imported, st.dictionaries(TEXT, TEXT, max_size=2)),
     st.builds(LoadFailed, TEXT, TEXT),
     st.builds(SucceededReply, INT, st.lists(EMIT, max_size=2), st.booleans()),

@@ -46,6 +46,7 @@ def command(context: click.Context, *, as_json: bool) -> int:
             continue
         imported += verdict.files
         _say_unknown_exceptions(trigger, verdict)
+        _say_residue(trigger, verdict)
         if not as_json:
             arrow = f" → {', '.join(trigger.emits)}" if trigger.emits else ""
             out(escape(f"ok  {trigger.name}: {', '.join(trigger.topics)} → {trigger.function}{arrow}"))
@@ -74,6 +75,16 @@ def _say_unknown_exceptions(trigger: "Trigger", ready: "Ready") -> None:
                 f"{escape(place)}: warning: {trigger.name}: give_up_on: no exception called {name} is imported with "
                 f"{trigger.function}{hint}"
             )
+
+
+def _say_residue(trigger: "Trigger", ready: "Ready") -> None:
+    from evfn.trigger import Isolation
+
+    if ready.residue and trigger.isolation is Isolation.PROCESS:
+        say(
+            f"{escape(trigger.written.function)}: note: {trigger.name}: importing {trigger.function} leaves "
+            f"{escape(ready.residue)}, so each worker imports it anew (docs/functions.md, What is imported once)"
+        )
 
 
 def _say_unused(opened: "Opened", imported: list[str]) -> None:

@@ -32,7 +32,7 @@ from evfn.workers.one_by_one import OneByOne
 from evfn.workers.output import Capture
 from evfn.workers.preloaded import Preloaded
 from evfn.workers.protocol import LoadedToo, LoadFailed, Ready, WorkerConfig
-from evfn.workers.residue import Residue, threads
+from evfn.workers.residue import Residue
 from evfn.workers.runs import Runs
 from evfn.workers.side_by_side import SideBySide
 from evfn.workers.signal_mask import Mask
@@ -64,6 +64,8 @@ def main(
         inside.mark_worker()
         residue = Residue(each for each in descriptors if each != NONE)
         function, ready = _load(config, also, channel, capture, preloaded)
+        if config.inspected:
+            ready = replace(ready, residue=residue.found())
         channel.send(ready)
         if also:
             channel.send(_loaded_too(config, also))
@@ -192,7 +194,7 @@ def _ready(config: WorkerConfig, function: Function) -> Ready:
     modules = imported_modules(project)
     name = revision(project, read(modules.values())) if config.pinned is None else config.pinned.revision
     found = {module: str(file) for module, file in modules.items()}
-    return Ready(name, threads(), function.is_async, found, unknown(config.give_up_on))
+    return Ready(name, function.is_async, found, unknown(config.give_up_on))
 
 
 def _loaded_too(config: WorkerConfig, also: list[str]) -> LoadedToo:

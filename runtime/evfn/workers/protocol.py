@@ -67,17 +67,19 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
-    """Worker → dispatcher: the function is loaded and bound. `threads` counts those its import left running.
+    """Worker → dispatcher: the function is loaded and bound.
 
     `modules` are the project's own among what it imported, with their files.
     `unknown_exceptions` are the names in `give_up_on` that name no exception there, each with the nearest that does.
+    `residue` is the first thing its import left that keeps other workers from being forked from it, in words. It, too,
+    is only looked for where that is asked.
     """
 
     revision: str
-    threads: int
     is_async: bool
     modules: dict[str, str]
     unknown_exceptions: dict[str, str | None] = {}
+    residue: str = ""
 
     @property
     def files(self) -> list[str]:
@@ -189,7 +191,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     """All a worker must know to load its function and run it. `attempts` is the trigger's limit, for the function.
 
     Without `pinned` the function is loaded from the disk as it is. `traced` says that spans are made of its attempts.
-    `give_up_on` are names to look for among the exceptions there, which only `evfn check` takes the time for. `kept`
+    `give_up_on` are names to look for among the exceptions there, and with `inspected` it is looked for what keeps
+    others from being forked from it; only `evfn check` takes the time for both. `kept`
     says that more workers are likely to follow: what the import made is worth keeping for them.
     """
 
@@ -209,6 +212,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, array_like=True):
     pinned: Pinned | None = None
     traced: bool = False
     kept: bool = False
+    inspected: bool = False
 
 
 class ForkAgain(msgspec.Struct, frozen=True, array_like=True, tag="fork_again"):
