@@ -15,12 +15,12 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from evfn.errors import LoadError
 from evfn.functions.function import Function
@@ -124,7 +124,7 @@ def _as_without_us(outcome: Outcome) -> Outcome:
     if outcome.failure.type == "bdb.BdbQuit":
         return Interrupted("the debugger was left before the function ended")
     frames = tuple(frame for frame in outcome.failure.frames if frame.file != __file__)
-    return replace(outcome, failure=replace(outcome.failure, frames=frames))
+    return structs.replace(outcome, failure=structs.replace(outcome.failure, frames=frames))
 
 
 class _Watched(functools.partial[Any]):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from evfn.broker.claims import CLAIM
 from evfn.broker.connection import Connection
 from evfn.broker.group import Batch, Group, Settled, Source
@@ -53,7 +55,7 @@ def _apart(*, before: bool) -> None:
     right = Group.settle
 
     async def settle(self: Group, source: Source, batch: Batch) -> Settled:
-        bare = replace(batch, entries=[replace(each, emits=()) for each in batch.entries])
+        bare = replace(batch, entries=[structs.replace(each, emits=()) for each in batch.entries])
         emits = [emit for each in batch.entries for emit in each.emits]
         keys: Keys = self._keys
         adds: list[tuple[Any, ...]] = [("XADD", keys.topic(each.topic), "*", *each.fields) for each in emits]
