@@ -123,10 +123,11 @@ def new(taker: Taker) -> tuple[Fetcher, Subscription]:
     return fetcher, subscription
 
 
-async def fetched(target: int, rounds: int, left: int = 1 << 20, on_lane: object = LANE) -> Taker:
+async def fetched(target: int, rounds: int, left: int = 1 << 20, on_lane: object = LANE, held: int = 0) -> Taker:
     """What a fetcher comes to in so many turns of the loop, on a stream with so many entries."""
     taker = Taker(target, left)
     taker.stream.on_lane = on_lane
+    taker.unsettled = held
     fetcher, _ = new(taker)
     running = asyncio.create_task(fetcher.run())
     for _ in range(rounds):
@@ -150,6 +151,13 @@ def test_entries_come_in_their_order_while_the_next_are_on_their_way() -> None:
     assert taker.got == [b"%d-0" % number for number in range(len(taker.got))]
     assert taker.stream.most_at_once == AHEAD
     assert (taker.stream.lanes, taker.stream.lonely) == (1, 1)
+
+
+def test_where_half_of_the_room_is_taken_one_fetch_is_under_way_at_a_time() -> None:
+    """Settling is what takes time then, and the server has to come to it."""
+    taker = asyncio.run(fetched(4 * FETCH, 200, held=2 * FETCH))
+    assert len(taker.got) == 2 * FETCH
+    assert taker.stream.most_at_once == 1
 
 
 def test_without_a_lane_one_fetch_is_under_way_at_a_time() -> None:

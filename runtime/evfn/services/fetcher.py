@@ -16,11 +16,10 @@ from evfn.services.fetch import Fetch, Pairs
 from evfn.services.in_flight import InFlight
 from evfn.services.subscription import Subscription
 
-FETCH = limits.EMITS // 2
-"""A frame holds what one fetch brought, and of two frames the emits fit into one settle call. The server writes a reply
-of 64 KiB at once, and would do something else before the rest."""
-AHEAD = 4
-"""So many fetches are under way at a time while there is a backlog."""
+FETCH = limits.EMITS
+"""As many as may emit in one settle call. A frame holds what one fetch brought, and a few more would take another."""
+AHEAD = 3
+"""So many fetches are under way at a time while there is a backlog, and half of the room for it."""
 FIRST = 16
 """How many events a push brings at most. What grows faster than that has a backlog, and is fetched as such."""
 BEGUN = 64
@@ -198,8 +197,12 @@ class Fetcher:
                     task.cancel()
 
     def _ask(self, under_way: "deque[asyncio.Task[tuple[Fetch, Pairs]]]", lane: Lane | None) -> None:
-        """Have as many under way as may be: several on a lane, else one."""
-        while len(under_way) < (1 if lane is None else AHEAD) and (task := self._next(lane)) is not None:
+        """Have as many under way as may be: several on a lane, else one.
+
+        Where half of the room is taken, settling is what takes time: more fetches would only stand before it.
+        """
+        several = lane is not None and 2 * self._taker.unsettled < self._taker.target
+        while len(under_way) < (AHEAD if several else 1) and (task := self._next(lane)) is not None:
             under_way.append(task)
 
     def _next(self, lane: Lane | None) -> "asyncio.Task[tuple[Fetch, Pairs]] | None":
