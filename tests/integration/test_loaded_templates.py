@@ -334,6 +334,22 @@ def test_the_least_recently_used_goes(workshop: Workshop, tmp_path: Path) -> Non
     assert projects[1].imports() == 2
 
 
+def test_busy_functions_do_not_take_each_others_places(workshop: Workshop, tmp_path: Path) -> None:
+    """Two more than there are places for, all needed in turn: those that have one keep it. Who rests makes room."""
+    projects = [Project(workshop, tmp_path / str(number)) for number in range(MOST + 2)]
+    revisions = [project.first()[1].revision for project in projects]
+    keeps(workshop, MOST)
+    for _ in range(3):
+        for project, revision in zip(projects, revisions, strict=True):
+            project.next(revision)
+    assert [project.imports() for project in projects] == [1] * MOST + [4] * 2
+    for _ in range(3):
+        for project, revision in list(zip(projects, revisions, strict=True))[1:]:
+            project.next(revision)
+    assert sorted(project.imports() for project in projects)[-2] < 7, "one of the two has got a place"
+    assert [project.imports() for project in projects[1:MOST]] == [1] * (MOST - 1)
+
+
 def test_what_is_not_needed_any_more_goes_with_its_last_worker(workshop: Workshop, tmp_path: Path) -> None:
     """An old revision's template forks no more, and cuts nothing short."""
     project = Project(workshop, tmp_path)

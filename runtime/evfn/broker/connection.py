@@ -28,8 +28,9 @@ _LAST_TRY = 0.1
 """Seconds that a try needs at least."""
 LINKS = 16
 """Most sockets one connection opens; further calls wait for their turn."""
-LANES = 8
-"""Most of them that are somebody's for longer than a call: who has one must still get another."""
+LANES = 2
+"""Most of them that are somebody's for longer than a call. Who has one must still get another; and where more have a
+backlog at a time, the server has enough to do without."""
 
 
 class Connection:

@@ -25,7 +25,8 @@ from evfn.workers.protocol import (
     identity,
 )
 
-MOST = 8
+MOST = 16
+"""Each costs about 2 MB."""
 PATIENCE_SECONDS = 5.0
 """A loaded template that has not forked by then never will: what its function registered around forks hangs."""
 LOOK_MS = 1000
@@ -46,6 +47,9 @@ class LoadedTemplates:
         self._homes: dict[int, _Home] = {}
         self._kept: dict[Key, _Home] = {}
         """The one that was needed longest ago first."""
+        self._forks = 0
+        self._refused: dict[Key, int] = {}
+        """At which of their forks a function was refused a place among them, last time."""
 
     @property
     def pids(self) -> set[int]:
@@ -65,7 +69,11 @@ class LoadedTemplates:
         if not config.kept:
             return None
         present = [home for home in self._homes.values() if not home.retired]
-        if len(present) >= MOST if config.pinned is None else any(home.is_of(config) for home in present):
+        if config.pinned is not None and any(home.is_of(config) for home in present):
+            return None
+        if len(present) >= MOST and (
+            config.pinned is None or self._all_needed((identity(config), config.pinned.revision))
+        ):
             return None
         near, far = socket.socketpair()
         near.setblocking(False)
@@ -80,6 +88,8 @@ class LoadedTemplates:
         if home is None:
             return False
         self._kept[home.key] = home
+        self._forks += 1
+        home.forked = self._forks
         try:
             socket.send_fds(home.near, [encode(ForkLoaded(order.worker))], descriptors)
         except OSError:
@@ -89,6 +99,7 @@ class LoadedTemplates:
 
     def forget(self, key: Key) -> None:
         """It will not be asked for any more."""
+        self._refused.pop(key, None)
         home = self._kept.pop(key, None)
         if home is not None:
             home.retire()
@@ -122,6 +133,18 @@ class LoadedTemplates:
         """In a fork: these objects go on existing there, and must not close what is opened later."""
         for home in self._homes.values():
             home.near.detach()
+
+    def _all_needed(self, key: Key) -> bool:
+        """Whether each of them was needed since this function was refused a place last time.
+
+        Where more functions are busy than have a place, the one that was needed longest ago is needed again soon: they
+        would take each other's for ever, and all of them be imported anew each time.
+        """
+        oldest = next(iter(self._kept.values()), None)
+        if oldest is None or oldest.forked <= self._refused.pop(key, 0):
+            return False
+        self._refused[key] = self._forks
+        return True
 
     def _said(self, home: "_Home", message: Message) -> None:
         match message:
@@ -176,6 +199,8 @@ class _Home:
         self.waiting: dict[int, tuple[Order, list[int], float]] = {}
         """The workers that it was asked for, by their numbers, and since when."""
         self.pidfds: deque[int] = deque()
+        self.forked = 0
+        """Which of all forks of loaded templates was its last one; 0 where it has made none."""
         self.retired = False
         self.gone = False
         self._identity = identity(config)
