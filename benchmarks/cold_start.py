@@ -5,6 +5,8 @@ the function itself, on the clock that all processes of a machine share. Between
 """
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figure import Effort, Figure
-from benchmarks.footprint import megabytes
+from benchmarks.footprint import descendants, megabytes, process_name
 from benchmarks.ground import Ground
 from benchmarks.subject import Subject, Trigger
 
@@ -40,8 +42,6 @@ def note(event):
 """
 QUICK = {"workers": {"max": 1, "idle": "20ms"}}
 """Its worker ends as soon as it has nothing to do."""
-MANY = 12
-"""Triggers that take turns, more than evfn keeps loaded: each starts as if for the first time."""
 PATIENCE_SECONDS = 30.0
 
 
@@ -104,11 +104,11 @@ def wait(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running(subject: Subject) -> Iterator[None]:
-    """`evfn run` in this project, to the end of the block."""
+def running(subject: Subject) -> Iterator[int]:
+    """`evfn run` in this project, to the end of the block; its process id."""
     process = subject.start("run")
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
@@ -122,10 +122,18 @@ def cold(journal: Journal, topic: str) -> float:
     return (start.began_ns - sent) / 1e6
 
 
+def forget(instance: int) -> None:
+    """End what this instance keeps loaded: whatever runs next starts as if for the first time."""
+    for pid in descendants(instance):
+        if process_name(pid) == "evfn-loaded":
+            os.kill(pid, signal.SIGKILL)
+            wait(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
+
+
 def from_nothing(ground: Ground, tries: int) -> Samples:
     """Cold starts of functions that nobody has loaded, and of one that has been served before."""
-    names = [f"first{number}" for number in range(MANY)]
-    functions = dict.fromkeys(names, function(STANDARD)) | {
+    functions = {
+        "first": function(STANDARD),
         "before": function(STANDARD),
         "slow": function(SLOW),
         "heap": function(HEAP),
@@ -134,17 +142,17 @@ def from_nothing(ground: Ground, tries: int) -> Samples:
     first: list[float] = []
     before: dict[str, list[float]] = {}
     journal = Journal(ground, "cold")
-    with running(Subject(ground.folder / "cold", ground.url, functions, triggers)):
+    with running(Subject(ground.folder / "cold", ground.url, functions, triggers)) as instance:
         for name in functions:
             cold(journal, name)
-        for round_ in range(-(-tries // MANY) + 1):
-            times = [cold(journal, name) for name in names]
-            first += times if round_ else []
+        for _ in range(tries):
+            forget(instance)
+            first.append(cold(journal, "first"))
         for name in ("before", "slow", "heap"):
             cold(journal, name)
             before[name] = [cold(journal, name) for _ in range(tries)]
     return [
-        ("cold start, 12 standard-library imports, first ever", first[:tries]),
+        ("cold start, 12 standard-library imports, first ever", first),
         ("cold start, 12 standard-library imports, served before", before["before"]),
         ("cold start, imports of 1 s, served before", before["slow"]),
         ("cold start, imports of 1 s and 80 MB, served before", before["heap"]),
