@@ -10,10 +10,12 @@ import pytest
 
 from evfn.broker.group import Group, Source
 from evfn.clock import SystemClock
+from evfn.errors import BrokerUnavailable
 from evfn.services.fetch import Pairs
 from evfn.services.fetcher import AHEAD, FETCH, Fetcher, Lease
 from evfn.services.settler import Settler
 from evfn.services.subscription import Subscription
+from waiting import wait_until
 
 LANE = SimpleNamespace(broken=False)
 """In the place of a lane."""
@@ -48,6 +50,9 @@ class Stream:
         if self.fetches == self.slow_from:
             self.slowed.set()
         await asyncio.sleep(0 if self.fetches < self.slow_from else 0.01)
+        if isinstance(lane, SimpleNamespace) and lane.broken:
+            self.under_way -= 1
+            raise BrokerUnavailable("the link is lost")
         asyncio.get_running_loop().call_soon(self.on_fetched)
         return self._give(count)
 
@@ -166,6 +171,28 @@ def test_without_a_lane_one_fetch_is_under_way_at_a_time() -> None:
     assert taker.got == [b"%d-0" % number for number in range(len(taker.got))]
     assert len(taker.got) > 5 * FETCH
     assert taker.stream.most_at_once == 1
+
+
+def test_a_lane_that_is_lost_is_used_no_more() -> None:
+    """What was asked on it fails; the rest is fetched without it, and then on another."""
+
+    async def play() -> Taker:
+        taker = Taker(16 * FETCH)
+        lost = taker.stream.on_lane = SimpleNamespace(broken=False)
+        taker.stream.slow_from = 3
+        fetcher, _ = new(taker)
+        running = asyncio.create_task(fetcher.run())
+        async with asyncio.timeout(10):
+            await taker.stream.slowed.wait()
+            lost.broken, taker.stream.on_lane = True, LANE
+            await taker.all_came.wait()
+            await wait_until(lambda: taker.stream.lanes == 2, "another lane is taken")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return taker
+
+    taker = asyncio.run(play())
+    assert taker.got == [b"%d-0" % number for number in range(len(taker.got))]
 
 
 def test_what_a_push_brings_does_not_overtake_a_fetch_on_a_lane() -> None:

@@ -74,10 +74,7 @@ class Connection:
 
         With `epoch` it is sent only while that is the connection's; else BrokerUnavailable.
         """
-        reply = (await self._exchange(pack(command), 1, epoch))[0]
-        if isinstance(reply, BrokerError):
-            raise reply
-        return reply
+        return _only(await self._exchange(pack(command), 1, epoch))
 
     async def pipeline(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Several commands in one go. What the server refuses stands as a BrokerError in its place."""
@@ -252,10 +249,15 @@ class Lane:
 
     async def call(self, *command: Argument) -> Any:
         """As `Connection.call`."""
-        reply = (await self._connection._talk(self._link, pack(command), 1))[0]
-        if isinstance(reply, BrokerError):
-            raise reply
-        return reply
+        return _only(await self._connection._talk(self._link, pack(command), 1))
+
+
+def _only(replies: list[Any]) -> Any:
+    """The one reply to one command. Raises BrokerError where the server refused it."""
+    (reply,) = replies
+    if isinstance(reply, BrokerError):
+        raise reply
+    return reply
 
 
 async def run_id_of(one: Link) -> bytes | None:

@@ -61,11 +61,6 @@ class Frame:
         """The event in this slot, from now on accounted for; None if it was before."""
         return self.delivery(slot) if self.account(slot) else None
 
-    @property
-    def entries(self) -> Entries | None:
-        """The deliveries, where they are kept as entries."""
-        return self._deliveries if isinstance(self._deliveries, Entries) else None
-
     def account(self, slot: int) -> bool:
         """The event in this slot is accounted for, and needs not be known apart; whether it was not before."""
         index = slot - self.first
